@@ -1,0 +1,93 @@
+"""Checkpoints of a training in progress: written whole or not at all, checked on reading, no pickle.
+
+A checkpoint is a folder step-<number> with tensors.safetensors (weights and optimiser state) and state.json
+(everything else, and the tensors' SHA-256). The last two are kept.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from srtlib.paths import make_folder
+
+KEEP = 2
+
+
+def save_checkpoint(
+    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> Path:
+    """Write folder/step-<step>, then drop all but the last `KEEP` checkpoints."""
+    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
+    for i, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": t for name, t in slots.items()}
+    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    record = {**state, "step": step, "sha256": hashlib.sha256(data).hexdigest()}
+
+    def fill(aside: Path) -> None:
+        _write(aside / "tensors.safetensors", data)
+        _write(aside / "state.json", json.dumps(record).encode())
+
+    path = make_folder(folder / f"step-{step:09d}", fill)
+    for old in _existing(folder)[KEEP:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
+    """Put the newest sound checkpoint into model and optimiser and return its state; None if there is none.
+
+    A damaged one is named in a warning, removed, and the one before it is used.
+    """
+    for path in _existing(folder):
+        try:
+            state, tensors = _read(path)
+        except (OSError, ValueError, KeyError) as error:
+            warnings.warn(f"checkpoint {path} is damaged ({error}); trying the one before it", stacklevel=2)
+            shutil.rmtree(path)
+            continue
+        model.load_state_dict(_part(tensors, "model."))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, "optimizer.").items():
+            index, slot = name.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        return state
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove them all: the run is finished."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _existing(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    state = json.loads((path / "state.json").read_text())
+    data = (path / "tensors.safetensors").read_bytes()
+    if hashlib.sha256(data).hexdigest() != state["sha256"]:
+        raise ValueError("tensors.safetensors does not match its SHA-256")
+    return state, load(data)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())

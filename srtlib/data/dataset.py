@@ -1,0 +1,338 @@
+"""The one data set format: sequences of users as CSR arrays, and a catalogue of items known by their text.
+
+A data set on disk is a folder with interactions.parquet (user_id, item_id, timestamp) and items.parquet
+(item_id, title[, brand, categories]), or CSV files of the same columns.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from srtlib.data.synthetic import generate
+from srtlib.paths import dataset_folders, home, make_folder
+
+TEXT_FIELDS = ("title", "brand", "categories")
+FORMAT = (
+    "a folder with interactions.parquet (user_id, item_id, timestamp) and "
+    "items.parquet (item_id, title[, brand, categories]), or CSV files of the same names and columns"
+)
+SYNTHETIC = {"synthetic": "a", "synthetic_b": "b"}
+MIN_LENGTH = 3  # one interaction to train on, one to validate, one to test
+Split = str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions of users with items, in order of time, and the items' text.
+
+    offsets: int64 [users + 1]; items: int32 [interactions], indices into the catalogue; user u's sequence is
+    items[offsets[u]:offsets[u + 1]]. catalogue: one row per item with item_id, title, brand, categories
+    (text, empty where unknown). vectors: float32 [items, F] or None, fixed item vectors.
+    dropped: what was left out on loading, and how much.
+
+    The split is leave-two-out by time: a user's last interaction is the test target, the one before the
+    validation target, all before those are for training.
+    """
+
+    name: str
+    user_ids: np.ndarray
+    offsets: np.ndarray
+    items: np.ndarray
+    catalogue: pd.DataFrame
+    vectors: np.ndarray | None = None
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.catalogue)
+
+    @property
+    def n_interactions(self) -> int:
+        return len(self.items)
+
+    @property
+    def n_targets(self) -> int:
+        """Training targets: all interactions less three per user (the first, the validation's, the test's)."""
+        return self.n_interactions - MIN_LENGTH * self.n_users
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """Fields that hold text for at least one item, title always among them."""
+        return tuple(f for f in TEXT_FIELDS if f == "title" or (self.catalogue[f] != "").any())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any interaction or any item's text or vector."""
+        digest = hashlib.sha256(self.text_fingerprint.encode())
+        digest.update(np.ascontiguousarray(self.offsets).data)
+        digest.update(np.ascontiguousarray(self.items).data)
+        if self.vectors is not None:
+            digest.update(np.ascontiguousarray(self.vectors).data)
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def text_fingerprint(self) -> str:
+        """16 hex digits of the items' ids and text."""
+        hashes = pd.util.hash_pandas_object(self.catalogue[["item_id", *TEXT_FIELDS]], index=False)
+        return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()[:16]
+
+    @cached_property
+    def train_counts(self) -> np.ndarray:
+        """Interactions of each item in the training part, int64 [items]."""
+        is_train = np.ones(self.n_interactions, dtype=bool)
+        is_train[self.offsets[1:] - 1] = False
+        is_train[self.offsets[1:] - 2] = False
+        return np.bincount(self.items[is_train], minlength=self.n_items)
+
+    def targets(self, split: Split) -> np.ndarray:
+        """The target item of each user, int32 [users]; split is valid or test."""
+        return self.items[self.offsets[1:] - self._held_out(split)]
+
+    def history_ends(self, split: Split) -> np.ndarray:
+        """Where each user's history ends (exclusive) when the split's target is to be predicted, int64 [users]."""
+        return self.offsets[1:] - self._held_out(split)
+
+    @staticmethod
+    def _held_out(split: Split) -> int:
+        try:
+            return {"valid": 2, "test": 1}[split]
+        except KeyError:
+            raise ValueError(f"split {split!r} is not known; expected valid or test") from None
+
+    def sample_users(
+        self, n_interactions: int | None = None, n_users: int | None = None, seed: int = 0
+    ) -> "Dataset":
+        """Users drawn at random until about `n_interactions` interactions (or `n_users` users) are reached.
+
+        Users are ordered by a hash of (seed, user id), so that a smaller sample is a subset of a larger one and
+        neither depends on the order of rows. The catalogue shrinks to the items that occur (section 4: more users
+        bring more items). Asking for more than there is returns everything.
+        """
+        if (n_interactions is None) == (n_users is None):
+            raise ValueError("sample_users needs n_interactions or n_users, one of the two")
+        order = self._hashed_order(seed)
+        if n_users is not None:
+            chosen = order[:n_users]
+        else:
+            lengths = np.diff(self.offsets)[order]
+            chosen = order[: max(1, np.searchsorted(np.cumsum(lengths), n_interactions, side="right"))]
+        return self if len(chosen) == self.n_users else self._with_users(np.sort(chosen)).used_items()
+
+    def panel(self, n_users: int, seed: int = 0) -> "Dataset":
+        """At most `n_users` users with the catalogue left whole: who and what every run of a study is judged on."""
+        chosen = self._hashed_order(seed)[:n_users]
+        return self if len(chosen) == self.n_users else self._with_users(np.sort(chosen))
+
+    def without_users(self, other: "Dataset") -> "Dataset":
+        """This data set less the users that `other` has too."""
+        return self._with_users(np.flatnonzero(~np.isin(self.user_ids, other.user_ids)))
+
+    def used_items(self) -> "Dataset":
+        """The same interactions with the catalogue cut to the items that occur in them."""
+        used, items = np.unique(self.items, return_inverse=True)
+        return replace(
+            self,
+            items=items.astype(np.int32),
+            catalogue=self.catalogue.iloc[used].reset_index(drop=True),
+            vectors=None if self.vectors is None else self.vectors[used],
+        )
+
+    def with_vectors(self, vectors: np.ndarray) -> "Dataset":
+        """The same data with fixed item vectors, float [items, F], in the catalogue's order."""
+        if vectors.ndim != 2 or len(vectors) != self.n_items:
+            raise ValueError(f"vectors have shape {vectors.shape}; expected ({self.n_items}, F), a row per item")
+        return replace(self, vectors=np.asarray(vectors, dtype=np.float32))
+
+    def _hashed_order(self, seed: int) -> np.ndarray:
+        keys = [hashlib.md5(f"{seed}:{user}".encode()).digest() for user in self.user_ids]
+        return np.argsort(np.array(keys, dtype="S16"), kind="stable")
+
+    def _with_users(self, users: np.ndarray) -> "Dataset":
+        lengths = np.diff(self.offsets)[users]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
+        return replace(self, user_ids=self.user_ids[users], offsets=offsets, items=self.items[rows], dropped={})
+
+
+def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
+    """Load a data set by name (synthetic, synthetic_b, a folder in SRT_DATA or in the data home) or by its path.
+
+    What preparation makes is cached under the data home by the content of the files. `seed` breaks ties between
+    interactions of a user at the same time (never by item id: that would leak), and seeds the synthetic world.
+
+    Raises FileNotFoundError for an unknown name, ValueError for tables that cannot be used.
+
+    >>> load_dataset("synthetic").n_items > 1000
+    True
+    """
+    folder = _find(name_or_path, seed)
+    tables = [_table_path(folder, stem) for stem in ("interactions", "items")]
+    digest = hashlib.sha256(f"v1:{seed}".encode())
+    for path in tables:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    made: list[Dataset] = []
+
+    def prepare(aside: Path) -> None:
+        made.append(build_dataset(_read(tables[0]), _read(tables[1]), folder.name, seed))
+        _save(made[0], aside)
+
+    prepared = make_folder(home() / "cache" / "datasets" / digest.hexdigest()[:16], prepare)
+    return replace(_open(prepared), name=_name(name_or_path, folder))
+
+
+def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, seed: int = 0) -> Dataset:
+    """A Dataset from two tables (columns as in the module's docstring).
+
+    Interactions with items that have no row in `items` are dropped with a warning (refused above half of all);
+    users with fewer than three interactions are skipped. Both are counted in `Dataset.dropped`.
+
+    >>> log = pd.DataFrame({"user_id": list("uuuu"), "item_id": list("abca"), "timestamp": [3, 1, 2, 4]})
+    >>> items = pd.DataFrame({"item_id": list("abc"), "title": ["Red pen", "Blue pen", "Ink"]})
+    >>> data = build_dataset(log, items, "tiny")
+    >>> data.items.tolist(), data.n_targets
+    ([1, 2, 0, 0], 1)
+    """
+    catalogue = _check_items(items)
+    log = _check_interactions(interactions)
+    log["item"] = pd.Index(catalogue["item_id"]).get_indexer(pd.Index(log["item_id"]))
+    unknown = int((log["item"] < 0).sum())
+    if unknown * 2 > len(log):
+        raise ValueError(
+            f"{unknown:,} of {len(log):,} interactions name items without a row in items; expected at most half"
+        )
+    if unknown:
+        warnings.warn(f"{name}: dropped {unknown:,} interactions whose item has no row in items", stacklevel=2)
+        log = log[log["item"] >= 0]
+    log = _sort(log, seed)
+    lengths = log.groupby("user_id", sort=False, observed=True)["item"].transform("size")
+    short = log["user_id"][lengths < MIN_LENGTH].nunique()
+    log = log[lengths >= MIN_LENGTH]
+    if log.empty:
+        raise ValueError(f"{name}: no user has {MIN_LENGTH} interactions; nothing is left to learn from")
+    users, starts = np.unique(log["user_id"].to_numpy(dtype=str), return_index=True)
+    return Dataset(
+        name=name,
+        user_ids=users,
+        offsets=np.append(starts, len(log)).astype(np.int64),
+        items=log["item"].to_numpy(dtype=np.int32),
+        catalogue=catalogue,
+        dropped={"interactions_without_item": unknown, "users_too_short": short},
+    )
+
+
+def _find(name_or_path: str | Path, seed: int) -> Path:
+    name = str(name_or_path)
+    if name in SYNTHETIC:
+        target = home() / "synthetic" / f"{name}-{seed}"
+        return make_folder(target, lambda aside: generate(aside, domain=SYNTHETIC[name], seed=seed))
+    candidates = [folder / name for folder in dataset_folders()]
+    for folder in [Path(name), *candidates]:
+        if folder.is_dir():
+            return folder
+    known = sorted({p.parent.name for root in dataset_folders() for p in root.glob("*/interactions.*")})
+    raise FileNotFoundError(
+        f"data set {name!r} is not there; expected one of {', '.join([*SYNTHETIC, *known])}, or {FORMAT}"
+    )
+
+
+def _name(name_or_path: str | Path, folder: Path) -> str:
+    return str(name_or_path) if str(name_or_path) in SYNTHETIC else folder.name
+
+
+def _table_path(folder: Path, stem: str) -> Path:
+    for path in (folder / f"{stem}.parquet", folder / f"{stem}.csv"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"{folder} has no {stem}.parquet or {stem}.csv; expected {FORMAT}")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    reader: Callable[[Path], pd.DataFrame] = pd.read_parquet
+    if path.suffix == ".csv":
+        reader = lambda p: pd.read_csv(p, dtype={"user_id": str, "item_id": str})  # noqa: E731
+    try:
+        return reader(path)
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path.name} is empty; expected {FORMAT}") from None
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from None
+
+
+def _require(table: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(f"{what}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
+    if table.empty:
+        raise ValueError(f"{what}: the table is empty; expected at least one row")
+    for column in columns:
+        if column.endswith("_id") and (nulls := int(table[column].isna().sum())):
+            raise ValueError(f"{what}: {nulls:,} rows have no {column}; expected one in every row")
+
+
+def _check_items(items: pd.DataFrame) -> pd.DataFrame:
+    _require(items, ("item_id", "title"), "items")
+    ids = items["item_id"].astype(str)
+    if repeated := int(ids.duplicated().sum()):
+        example = ids[ids.duplicated()].iloc[0]
+        raise ValueError(f"items: {repeated:,} rows repeat an item_id, {example!r} among them; expected one row each")
+    text = {f: items[f].fillna("").astype(str) if f in items else "" for f in TEXT_FIELDS}
+    return pd.DataFrame({"item_id": ids.to_numpy(dtype=object), **text}).reset_index(drop=True)
+
+
+def _check_interactions(interactions: pd.DataFrame) -> pd.DataFrame:
+    _require(interactions, ("user_id", "item_id", "timestamp"), "interactions")
+    timestamps = interactions["timestamp"]
+    if not pd.api.types.is_numeric_dtype(timestamps) or timestamps.isna().any():
+        numbers = pd.to_numeric(timestamps, errors="coerce")
+        bad = timestamps[numbers.isna()]
+        if len(bad):
+            raise ValueError(f"interactions: timestamp {bad.iloc[0]!r} is not a number ({len(bad):,} rows are not)")
+        timestamps = numbers
+    return pd.DataFrame(
+        {
+            "user_id": interactions["user_id"].astype(str),
+            "item_id": interactions["item_id"].astype(str),
+            "timestamp": timestamps,
+        }
+    )
+
+
+def _sort(log: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """By (user, timestamp); ties by a seeded hash of the row."""
+    keys = ["user_id", "timestamp"]
+    if log.duplicated(keys).any():
+        row = log["user_id"] + "\t" + log["item_id"] + "\t" + log["timestamp"].astype(str)
+        log = log.assign(tie=pd.util.hash_array(row.to_numpy(dtype=object), hash_key=f"{seed:016d}"))
+        keys = [*keys, "tie"]
+    return log.sort_values(keys, kind="stable")
+
+
+def _save(dataset: Dataset, folder: Path) -> None:
+    np.save(folder / "user_ids.npy", dataset.user_ids)
+    np.save(folder / "offsets.npy", dataset.offsets)
+    np.save(folder / "items.npy", dataset.items)
+    dataset.catalogue.to_parquet(folder / "catalogue.parquet")
+    (folder / "dropped.json").write_text(json.dumps(dataset.dropped))
+
+
+def _open(folder: Path) -> Dataset:
+    return Dataset(
+        name=folder.name,
+        user_ids=np.load(folder / "user_ids.npy", mmap_mode="r"),
+        offsets=np.load(folder / "offsets.npy", mmap_mode="r"),
+        items=np.load(folder / "items.npy", mmap_mode="r"),
+        catalogue=pd.read_parquet(folder / "catalogue.parquet"),
+        dropped=json.loads((folder / "dropped.json").read_text()),
+    )

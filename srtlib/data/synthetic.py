@@ -1,0 +1,402 @@
+"""A synthetic catalogue world whose best achievable NDCG is known.
+
+Every item has a category, a product type within it, a brand, a style, a material, sometimes a colour, and a model
+word; its title spells them out. A user's first item is drawn by popularity. Each later one is drawn in three steps:
+
+1. pick a reference item from the user's history, `RECENCY` times as likely for every step further back;
+2. pick a rule (`RULES`), which turns the reference into a group of items: its complement (items of the same style, of
+   a product type that depends on the reference's category and style), its accessory (the same, depending on its type
+   and style), the same type, the same brand in the same category, the same material in the same category, or the
+   whole catalogue;
+3. pick an item of that group in proportion to popularity; if the user has it already, start again from 1.
+
+So the next item depends on nothing but the observed history, and its distribution is a mixture that can be written
+down: `World.next_item_probabilities`. Since the popularity rule keeps opening new threads and old items keep being
+referred to, a user has several interests at once. Popularity follows a Zipf-Mandelbrot law whose order is decided by
+the words of the title, so text alone tells which items of a group are the likely ones.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+RULES = {"complement": 0.3, "accessory": 0.15, "type": 0.1, "brand": 0.2, "material": 0.1, "popularity": 0.15}
+RECENCY = 0.6  # weight of a history item relative to the one after it, as the reference
+TYPES_PER_CATEGORY = 6
+CATEGORIES_PER_BRAND = 3
+ITEMS_PER_MODEL_WORD = 10
+MIN_LENGTH, MAX_LENGTH = 5, 50
+
+STYLES = "classic modern rustic sporty vintage minimal luxury playful".split()
+MATERIALS = "steel wooden cotton glass ceramic leather bamboo silicone".split()
+COLOURS = "black white red blue green yellow silver pink".split()
+SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+
+
+class Catalogue(NamedTuple):
+    """The attributes of the items of one domain, arrays of shape [n_items]; -1 stands for a colour not given."""
+
+    category: Ints
+    type: Ints
+    brand: Ints
+    style: Ints
+    material: Ints
+    colour: Ints
+    model: Ints
+    in_title: npt.NDArray[np.bool_]  # whether the title names the category
+
+
+class Rule(NamedTuple):
+    """A partition of the catalogue into groups, and where each reference item leads.
+
+    `order` lists the items group by group; group g is `order[first[g]:first[g + 1]]` and its cumulated popularity
+    runs over `cumulated[first[g]:first[g + 1] + 1]`.
+    """
+
+    weight: float
+    group: Ints  # [n_items], the group that an item belongs to
+    destination: Ints  # [n_items], the group that a reference item leads to
+    within: Floats  # [n_items], the probability of an item in its group
+    order: Ints  # [n_items]
+    first: Ints  # [n_groups + 1]
+    cumulated: Floats  # [n_items + 1]
+
+
+@dataclass(frozen=True)
+class World:
+    """A catalogue and the process that draws user histories from it.
+
+    Worlds with equal `seed`, `n_categories` and `n_brands` share their words and tastes. Domains "a" and "b" of such a
+    pair have half of their categories in common and not one item, title or model word.
+
+    Raises ValueError for a number that is too small and for an unknown domain.
+
+    >>> world = World(n_items=200, n_categories=4, n_brands=10, seed=1)
+    >>> world.items.columns.tolist()
+    ['item_id', 'title', 'brand', 'categories']
+    >>> p = world.next_item_probabilities([3, 17])
+    >>> p.shape, round(p.sum(), 6), p[3], p[17]
+    ((200,), np.float64(1.0), np.float64(0.0), np.float64(0.0))
+    >>> world.sample(n_users=100, seed=0).groupby("user_id").size().min() >= 5
+    np.True_
+    """
+
+    n_items: int = 5_000
+    n_categories: int = 24
+    n_brands: int = 200
+    seed: int = 0
+    domain: str = "a"
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_items", 10), ("n_categories", 1), ("n_brands", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.domain not in ("a", "b"):
+            raise ValueError(f"domain must be 'a' or 'b', got {self.domain!r}")
+
+    # ---- the catalogue ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """One row per item, in index order: item_id, title (5 to 8 words), brand, categories."""
+        category_words, type_words, brand_words, model_words = self._words
+        c = self.catalogue
+        words = pd.DataFrame(
+            {
+                "brand": brand_words[c.brand],
+                "style": np.array(STYLES)[c.style],
+                "colour": np.array([*COLOURS, ""])[c.colour],
+                "material": np.array(MATERIALS)[c.material],
+                "type": type_words[c.type],
+                "use": np.where(c.in_title, "for " + category_words[c.category], ""),
+                "model": model_words[c.model],
+            }
+        )
+        title = words.agg(" ".join, axis=1).str.split().str.join(" ")
+        copy = title.groupby(title).cumcount()
+        return pd.DataFrame(
+            {
+                "item_id": [f"{self.domain}-i{index:07d}" for index in range(self.n_items)],
+                "title": title.where(copy == 0, title + " mk" + (copy + 1).astype(str)),
+                "brand": words["brand"],
+                "categories": category_words[c.category] + " > " + words["type"],
+            }
+        )
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The attributes behind the titles."""
+        rng = self._rng("items " + self.domain)
+        n, n_all = self.n_items, self._n_all_categories
+        per_category = min(self.n_brands, max(2, CATEGORIES_PER_BRAND * self.n_brands // n_all))
+        brand_rng = self._rng("brands")
+        brands = np.stack([brand_rng.permutation(self.n_brands)[:per_category] for _ in range(n_all)])
+        own_categories = np.arange(self.n_categories) + (n_all - self.n_categories) * (self.domain == "b")
+        category = rng.choice(own_categories, n)
+        return Catalogue(
+            category=category,
+            type=category * TYPES_PER_CATEGORY + rng.integers(TYPES_PER_CATEGORY, size=n),
+            brand=brands[category, rng.integers(per_category, size=n)],
+            style=rng.integers(len(STYLES), size=n),
+            material=rng.integers(len(MATERIALS), size=n),
+            colour=np.where(rng.random(n) < 0.5, rng.integers(len(COLOURS), size=n), -1),
+            model=rng.integers(self._n_models, size=n),
+            in_title=rng.random(n) < 0.5,
+        )
+
+    @cached_property
+    def popularity(self) -> Floats:
+        """Probability of each item as a user's first, shape [n_items]: Zipf-Mandelbrot in the rank of its appeal.
+
+        The appeal is a sum of effects of the title's words: those of the model words are the domain's own, the others
+        are shared by both domains.
+        """
+        c, rng = self.catalogue, self._rng("appeal")
+        appeal = 0.7 * rng.standard_normal(self.n_brands)[c.brand]
+        appeal += 0.3 * rng.standard_normal(len(MATERIALS))[c.material]
+        appeal += 0.5 * rng.standard_normal(len(COLOURS) + 1)[c.colour]
+        appeal += self._rng("models " + self.domain).standard_normal(self._n_models)[c.model]
+        rank = np.argsort(np.argsort(-appeal, kind="stable"), kind="stable")
+        weight = 1 / (rank + 1 + self.n_items / 200)
+        return weight / weight.sum()
+
+    @property
+    def _n_all_categories(self) -> int:
+        return self.n_categories + (self.n_categories + 1) // 2
+
+    @property
+    def _n_all_types(self) -> int:
+        return self._n_all_categories * TYPES_PER_CATEGORY
+
+    @property
+    def _n_models(self) -> int:
+        return -(-self.n_items // ITEMS_PER_MODEL_WORD)
+
+    @cached_property
+    def _words(self) -> tuple[npt.NDArray[np.object_], ...]:
+        """Words of all categories, types and brands (shared), and of the domain's models (its own), all distinct."""
+        numbers = self._rng("words").permutation(len(SYLLABLES) ** 3)
+        sizes = [self._n_all_categories, self._n_all_types, self.n_brands]
+        models = numbers[sum(sizes) + (self.domain == "b") :: 2][: self._n_models]
+        return tuple(_spell(part) for part in (*np.split(numbers, np.cumsum(sizes))[:3], models))
+
+    def _rng(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for each purpose, so that what the domains share does not depend on their sizes."""
+        return np.random.default_rng([self.seed, *purpose.encode()])
+
+    # ---- the process --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules by which a reference item leads to the next, in the order of `RULES`."""
+        c = self.catalogue
+        cell = c.type * len(STYLES) + c.style
+        groups = {
+            "complement": cell,
+            "accessory": cell,
+            "type": c.type,
+            "brand": c.brand * self._n_all_categories + c.category,
+            "material": c.material * self._n_all_categories + c.category,
+            "popularity": np.zeros(self.n_items, dtype=np.int64),
+        }
+        destinations = groups | {
+            "complement": self._favourite("complement", self._n_all_categories)[c.category, c.style],
+            "accessory": self._favourite("accessory", self._n_all_types)[c.type, c.style],
+        }
+        return tuple(
+            _rule(weight, groups[name], destinations[name], self.popularity) for name, weight in RULES.items()
+        )
+
+    def _favourite(self, rule: str, n_sources: int) -> Ints:
+        """The cell (type, style) that each (source, style) leads to, shape [n_sources, n_styles].
+
+        It has the same style, and the best liked type of those that the domain has in that style.
+        """
+        c, styles = self.catalogue, np.arange(len(STYLES))
+        on_offer = np.zeros((len(STYLES), self._n_all_types), dtype=bool)
+        on_offer[c.style, c.type] = True
+        liking = self._rng(rule).random((n_sources, len(STYLES), self._n_all_types))
+        return np.where(on_offer, liking, -1).argmax(axis=2) * len(STYLES) + styles
+
+    def next_item_probabilities(self, history: list[int]) -> Floats:
+        """The exact distribution of the next item, shape [n_items], after `history` (item indices, oldest first).
+
+        Items of the history have probability 0. Raises ValueError for an index outside the catalogue or when
+        nothing is left to draw.
+        """
+        indices = np.asarray(history, dtype=np.int64).reshape(1, -1)
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.n_items:
+            raise ValueError(f"history must hold item indices from 0 to {self.n_items - 1}, got {history}")
+        if len(np.unique(indices)) == self.n_items:
+            raise ValueError(f"history holds all {self.n_items} items: there is no next item")
+        return self._probabilities(indices, np.array([indices.size]))[0]
+
+    def _probabilities(self, histories: Ints, lengths: Ints) -> Floats:
+        """[B, n_items] for B histories, each padded on the right to [B, L] with anything."""
+        B = len(histories)
+        row, position = np.nonzero(np.arange(histories.shape[1]) < lengths[:, None])
+        item = histories[row, position]
+        reference = RECENCY ** (lengths[row] - 1 - position)
+        reference /= np.bincount(row, reference, minlength=B)[row]
+        p = np.zeros((B, self.n_items))
+        for rule in self.rules:
+            n_groups = len(rule.first) - 1
+            mass = np.bincount(row * n_groups + rule.destination[item], reference, minlength=B * n_groups)
+            p += mass.reshape(B, n_groups)[:, rule.group] * (rule.weight * rule.within)
+        p[lengths == 0] = self.popularity
+        p[row, item] = 0
+        return p / p.sum(axis=1, keepdims=True)
+
+    def sample(self, n_users: int, seed: int) -> pd.DataFrame:
+        """Interactions of `n_users` users, sorted by user and time: user_id, item_id, timestamp (seconds).
+
+        Sequences have 5 to 50 items (at most half of the catalogue), about 9 on average, with a heavy tail. No user
+        has an item twice, and no two interactions of a user share a timestamp.
+        """
+        if n_users < 1:
+            raise ValueError(f"n_users must be at least 1, got {n_users}")
+        rng = np.random.default_rng([seed, *f"sample {self.domain}".encode()])
+        longest = min(MAX_LENGTH, self.n_items // 2)
+        lengths = np.minimum(longest, MIN_LENGTH + rng.lognormal(np.log(2.5), 1.1, n_users).astype(np.int64))
+        histories = np.full((n_users, longest), -1, dtype=np.int64)
+        for position in range(longest):
+            pending = np.flatnonzero(lengths > position)
+            while len(pending):
+                seen = histories[pending, :position]
+                drawn = self._draw(seen, rng)
+                histories[pending, position] = drawn
+                pending = pending[(seen == drawn[:, None]).any(axis=1)]
+        user, position = np.nonzero(np.arange(longest) < lengths[:, None])
+        gaps = 1 + rng.exponential(30 * 86_400, (n_users, longest)).astype(np.int64)
+        times = rng.integers(1_300_000_000, 1_400_000_000, (n_users, 1)) + gaps.cumsum(axis=1)
+        ids = np.array([f"{self.domain}-u{index:07d}" for index in range(n_users)], dtype=object)
+        return pd.DataFrame(
+            {
+                "user_id": ids[user],
+                "item_id": self.items["item_id"].to_numpy()[histories[user, position]],
+                "timestamp": times[user, position],
+            }
+        )
+
+    def _draw(self, seen: Ints, rng: np.random.Generator) -> Ints:
+        """A proposal for the next item of each history in seen [B, t], shape [B]; those seen are to be drawn again."""
+        B, t = seen.shape
+        share = np.cumsum(RECENCY ** np.arange(t))  # of the last, the last two, ... the last t items
+        back = np.searchsorted(share, rng.random(B) * share[-1], side="right") if t else np.zeros(B, np.int64)
+        chosen = np.searchsorted(np.cumsum([*RULES.values()])[:-1], rng.random(B), side="right")
+        uniform = rng.random(B)
+        item = np.empty(B, dtype=np.int64)
+        for index, rule in enumerate(self.rules):
+            row = np.flatnonzero(chosen == index) if t else np.arange(B)
+            group = rule.destination[seen[row, t - 1 - back[row]]] if t else np.zeros(B, np.int64)
+            item[row] = _pick(rule, group, uniform[row])
+        return item
+
+    # ---- the ceiling --------------------------------------------------------------------------------------------
+
+    def ceiling(
+        self, k: int = 5, n_users: int = 4_000, seed: int = 0, interactions: pd.DataFrame | None = None
+    ) -> float:
+        """The best NDCG@k that any ranking of the whole catalogue can expect for the last item of each sequence.
+
+        See `ceilings`, of which it is the mean.
+
+        >>> world = World(n_items=200, n_categories=4, n_brands=10)
+        >>> 0 < world.ceiling(k=1, n_users=100) < world.ceiling(k=5, n_users=100) < 1
+        True
+        """
+        return float(self.ceilings(k, n_users, seed, interactions).mean())
+
+    def ceiling_interval(
+        self, k: int = 5, n_users: int = 4_000, seed: int = 0, interactions: pd.DataFrame | None = None
+    ) -> tuple[float, float]:
+        """95% interval (mean -+ 1.96 standard errors over users) of the ceiling of the whole world."""
+        values = self.ceilings(k, n_users, seed, interactions)
+        margin = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+        return float(values.mean() - margin), float(values.mean() + margin)
+
+    def ceilings(
+        self, k: int = 5, n_users: int = 4_000, seed: int = 0, interactions: pd.DataFrame | None = None
+    ) -> Floats:
+        """The best expected NDCG@k of each user's last item given the items before it, shape [users].
+
+        With one relevant item, the expected NDCG@k of a ranking is sum over r <= k of p(r) / log2(1 + r), p(r) being
+        the probability of the item at rank r: highest when the ranking follows p. Exact given the history. The
+        histories are those of `interactions` (user_id, item_id, timestamp; users in order of their ids), or of
+        `sample(n_users, seed)`. The NDCG that a model scores on those same users also varies with the items drawn.
+        """
+        if not 1 <= k <= self.n_items:
+            raise ValueError(f"k must be between 1 and n_items={self.n_items}, got {k}")
+        histories, lengths = self._histories(self.sample(n_users, seed) if interactions is None else interactions)
+        discount = 1 / np.log2(np.arange(2, k + 2))
+        rows = max(1, 1_000_000 // self.n_items)
+        values = []
+        for start in range(0, len(histories), rows):
+            p = self._probabilities(histories[start : start + rows], lengths[start : start + rows] - 1)
+            top = np.partition(p, self.n_items - k, axis=1)[:, -k:]
+            values.append(np.sort(top, axis=1)[:, ::-1] @ discount)
+        return np.concatenate(values)
+
+    def _histories(self, interactions: pd.DataFrame) -> tuple[Ints, Ints]:
+        """Item indices of each user in order of time, [users, L] padded on the right, and lengths [users]."""
+        table = interactions.sort_values(["user_id", "timestamp"], kind="stable")
+        item = pd.Index(self.items["item_id"]).get_indexer(pd.Index(table["item_id"]))
+        if (item < 0).any():
+            raise ValueError(f"item {table['item_id'].iloc[item.argmin()]!r} is not in the catalogue of this world")
+        by_user = table.groupby("user_id", sort=True)
+        user, position = by_user.ngroup().to_numpy(), by_user.cumcount().to_numpy()
+        lengths = np.bincount(user)
+        histories = np.zeros((len(lengths), lengths.max()), dtype=np.int64)
+        histories[user, position] = item
+        return histories, lengths
+
+
+def generate(folder: str | Path, world: World, n_users: int, seed: int = 0) -> Path:
+    """Write a sample of `world` as a data set: items.parquet and interactions.parquet in `folder`, which it returns."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in (("items", world.items), ("interactions", world.sample(n_users, seed))):
+        aside = folder / f".{name}.{os.getpid()}.parquet"
+        table.to_parquet(aside, index=False)
+        aside.replace(folder / f"{name}.parquet")
+    return folder
+
+
+def _spell(numbers: Ints) -> npt.NDArray[np.object_]:
+    """Numbers below len(SYLLABLES) ** 3 as words of three syllables."""
+    syllables, base = np.array(SYLLABLES, dtype=object), len(SYLLABLES)
+    return syllables[numbers // base**2] + syllables[numbers // base % base] + syllables[numbers % base]
+
+
+def _rule(weight: float, group: Ints, destination: Ints, popularity: Floats) -> Rule:
+    names, number = np.unique(group, return_inverse=True)
+    mass = np.bincount(number, popularity)
+    order = np.argsort(number, kind="stable")
+    return Rule(
+        weight=weight,
+        group=number,
+        destination=np.searchsorted(names, destination),
+        within=popularity / mass[number],
+        order=order,
+        first=np.concatenate([[0], np.bincount(number).cumsum()]),
+        cumulated=np.concatenate([[0.0], popularity[order].cumsum()]),
+    )
+
+
+def _pick(rule: Rule, group: Ints, uniform: Floats) -> Ints:
+    """An item of each group in proportion to popularity, by inversion of the cumulated popularity."""
+    first, last = rule.first[group], rule.first[group + 1] - 1
+    low, high = rule.cumulated[first], rule.cumulated[last + 1]
+    place = np.searchsorted(rule.cumulated, low + uniform * (high - low), side="right") - 1
+    return rule.order[np.clip(place, first, last)]

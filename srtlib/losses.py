@@ -1,0 +1,88 @@
+"""Negatives and objectives.
+
+Shapes: S supervised positions, K negatives, D width, I items. Scores are dot products, temperature 1.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class NegativeSampler:
+    """Draws negatives with replacement from a fixed distribution over the catalogue.
+
+    popularity: q proportional to (training count + 1), as the paper's code; uniform: 1 / I.
+    Drawing inverts the cumulative distribution, on the device.
+    """
+
+    def __init__(self, train_counts: np.ndarray, kind: str, device: torch.device | str = "cpu") -> None:
+        weights = np.ones(len(train_counts)) if kind == "uniform" else train_counts + 1.0
+        self.cumulative = torch.as_tensor(np.cumsum(weights)).to(device)
+        self.log_q = torch.as_tensor(np.log(weights / weights.sum()), dtype=torch.float32).to(device)
+
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        """Item indices int64 of the given shape.
+
+        >>> sampler = NegativeSampler(np.array([0, 99]), "popularity")
+        >>> sampler.draw((1000,), torch.Generator().manual_seed(0)).double().mean().item() > 0.95
+        True
+        """
+        points = torch.rand(
+            shape, generator=generator, device=self.cumulative.device, dtype=self.cumulative.dtype
+        )
+        found = torch.searchsorted(self.cumulative, points * self.cumulative[-1], right=True)
+        return found.clamp_(max=len(self.cumulative) - 1)
+
+
+def full_softmax(outputs: Tensor, catalogue: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over the whole catalogue: outputs [S, D], catalogue [I, D], targets int [S]."""
+    return F.cross_entropy((outputs @ catalogue.T).float(), targets.long())
+
+
+def sampled_softmax(
+    outputs: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    targets: Tensor,
+    negative_ids: Tensor,
+    log_q: Tensor,
+    logq_on_positive: bool,
+) -> Tensor:
+    """Mean cross-entropy of the positive among sampled negatives with the logQ correction.
+
+    outputs [S, D]; positives [S, D]; negatives [K, D] shared by the batch, or [S, K, D] per target; targets int [S];
+    negative_ids int [K] or [S, K]; log_q [I]. A negative equal to the target is masked.
+
+    With logq_on_positive (the paper's code) the scores are s+ - log q+ against s- - log q-. Without, s+ stands
+    against s- - log(K q-), which estimates the full softmax: its sum over negatives is unbiased.
+    """
+    n_negatives = negative_ids.shape[-1]
+    positive_scores = (outputs * positives).sum(1).float()
+    correction = log_q[negative_ids]
+    if logq_on_positive:
+        positive_scores = positive_scores - log_q[targets]
+    else:
+        correction = correction + np.log(n_negatives)
+    if negatives.dim() == 2:
+        scores = torch.addmm(-correction.to(outputs.dtype), outputs, negatives.T).float()
+    else:
+        scores = torch.bmm(negatives, outputs.unsqueeze(2)).squeeze(2).float() - correction
+    scores = scores.index_put_(_hits(targets, negative_ids), scores.new_tensor(-torch.inf))
+    return (torch.logaddexp(positive_scores, scores.logsumexp(1)) - positive_scores).mean()
+
+
+def _hits(targets: Tensor, negative_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Places (row, column) where a negative is the row's target; for shared negatives by search, without an S x K table."""
+    if negative_ids.dim() == 2:
+        rows, columns = (negative_ids == targets.unsqueeze(1)).nonzero(as_tuple=True)
+        return rows, columns
+    ordered, order = negative_ids.sort()
+    first = torch.searchsorted(ordered, targets.to(ordered.dtype))
+    counts = torch.searchsorted(ordered, targets.to(ordered.dtype), right=True) - first
+    rows = torch.repeat_interleave(torch.arange(len(targets), device=targets.device), counts)
+    within = torch.arange(len(rows), device=targets.device) - torch.repeat_interleave(
+        counts.cumsum(0) - counts, counts
+    )
+    return rows, order[torch.repeat_interleave(first, counts) + within]
+

@@ -1,0 +1,248 @@
+"""SRT: a causal transformer over items that are known by their text (section 3 and figure 2 of the paper).
+
+The number of parameters does not depend on the catalogue. Shapes: n items to encode, T packed tokens, D = d_model.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from srtlib.data.dataset import Dataset
+from srtlib.data.text import dataset_bags
+from srtlib.packing import Layout
+from srtlib.params import ModelParams, parse
+from srtlib.paths import write_text
+
+
+@dataclass(frozen=True)
+class BagFeatures:
+    """Token bags of a catalogue on a device: per field ids int32 [tokens], offsets int64 [items + 1]."""
+
+    ids: dict[str, Tensor]
+    offsets: dict[str, Tensor]
+
+
+Features = BagFeatures | Tensor
+
+
+class TokenBag(nn.Module):
+    """Item encoder of the paper's code: per field the sum of token embeddings, concatenated, then linear."""
+
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
+        super().__init__()
+        self.tables = nn.ModuleDict(
+            {name: nn.EmbeddingBag(vocab_size, params.d_model, mode="sum") for name in params.fields}
+        )
+        self.project = nn.Linear(len(params.fields) * params.d_model, params.d_model)
+
+    def forward(self, features: BagFeatures, items: Tensor) -> Tensor:
+        """Vectors [n, D] of `items` int [n]."""
+        bags = [table(*gather_bags(features, name, items)) for name, table in self.tables.items()]
+        return self.project(torch.cat(bags, dim=1))
+
+
+def gather_bags(features: BagFeatures, field: str, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Token ids and bag starts of some items, as EmbeddingBag takes them."""
+    starts = features.offsets[field][items]
+    lengths = features.offsets[field][items + 1] - starts
+    ends = torch.cumsum(lengths, 0)
+    begins = ends - lengths
+    rows = torch.arange(int(ends[-1]), device=items.device) + torch.repeat_interleave(starts - begins, lengths)
+    return features.ids[field][rows], begins.to(torch.int32)
+
+
+class FixedVectors(nn.Module):
+    """Item encoder of figure 2: fixed, task-agnostic vectors and a trained projection."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.project = nn.Linear(params.vector_dim, params.d_model)
+
+    def forward(self, features: Tensor, items: Tensor) -> Tensor:
+        """Vectors [n, D] of `items` int [n]; features float [items, vector_dim]."""
+        return self.project(features[items])
+
+
+class Block(nn.Module):
+    """One transformer layer, pre- or post-norm."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        d = params.d_model
+        self.n_heads = params.n_heads
+        self.pre_norm = params.norm == "pre"
+        self.attention_dropout = params.attention_dropout
+        self.qkv = nn.Linear(d, 3 * d)
+        self.out = nn.Linear(d, d)
+        self.inner = nn.Linear(d, params.d_ff)
+        self.outer = nn.Linear(params.d_ff, d)
+        self.attention_norm = nn.LayerNorm(d, eps=params.norm_eps)
+        self.feed_forward_norm = nn.LayerNorm(d, eps=params.norm_eps)
+        self.dropout = nn.Dropout(params.dropout)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        if self.pre_norm:
+            x = x + self._attend(self.attention_norm(x), layout)
+            return x + self._feed_forward(self.feed_forward_norm(x))
+        x = self.attention_norm(x + self._attend(x, layout))
+        return self.feed_forward_norm(x + self._feed_forward(x))
+
+    def _attend(self, x: Tensor, layout: Layout) -> Tensor:
+        dropout = self.attention_dropout if self.training else 0.0
+        return self.dropout(self.out(attention(self.qkv(x), layout, self.n_heads, dropout)))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.outer(F.gelu(self.inner(x))))
+
+
+def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -> Tensor:
+    """Causal self-attention within each packed sequence: qkv [T, 3 D] -> [T, D]."""
+    d_head = qkv.shape[1] // (3 * n_heads)
+    parts, first = [], 0
+    for n, length in layout.groups:
+        stretch = qkv[first : first + n * length]
+        first += n * length
+        if length == 1 and dropout == 0:
+            parts.append(stretch[:, 2 * n_heads * d_head :])  # a lone token attends to itself
+            continue
+        q, k, v = stretch.view(n, length, 3, n_heads, d_head).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
+        parts.append(mixed.transpose(1, 2).reshape(n * length, n_heads * d_head))
+    return torch.cat(parts)
+
+
+class SRT(nn.Module):
+    """The Scalable Recommendation Transformer.
+
+    `tokenizer` travels with the model (token_bag only); its size sets the embedding tables'.
+
+    >>> from srtlib.data.text import train_tokenizer
+    >>> model = SRT(ModelParams(d_model=8, n_layers=1), train_tokenizer(["red pen"] * 9, 100))
+    >>> counts = model.parameter_counts()
+    >>> counts["total"] == counts["embedding"] + counts["non_embedding"]
+    True
+    """
+
+    def __init__(self, params: ModelParams, tokenizer: Tokenizer | None = None) -> None:
+        super().__init__()
+        self.params = params
+        self.tokenizer = tokenizer
+        self.encoder: nn.Module
+        if params.encoder == "token_bag":
+            if tokenizer is None:
+                raise ValueError("encoder=token_bag needs a tokenizer")
+            self.encoder = TokenBag(params, tokenizer.get_vocab_size())
+        else:
+            self.encoder = FixedVectors(params)
+        self.positions = nn.Embedding(params.max_len, params.d_model)
+        self.input_norm = nn.LayerNorm(params.d_model, eps=params.norm_eps)
+        self.dropout = nn.Dropout(params.dropout)
+        self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layers))
+        self.final_norm = (
+            nn.LayerNorm(params.d_model, eps=params.norm_eps) if params.norm == "pre" else nn.Identity()
+        )
+        self.apply(_initialise)
+
+    @property
+    def device(self) -> torch.device:
+        return self.positions.weight.device
+
+    def features(self, dataset: Dataset) -> Features:
+        """What the encoder reads of a catalogue, on the model's device: token bags, or the fixed vectors."""
+        if self.params.encoder == "fixed_vectors":
+            if dataset.vectors is None or dataset.vectors.shape[1] != self.params.vector_dim:
+                raise ValueError(
+                    f"{dataset.name} has no item vectors of width {self.params.vector_dim}: see Dataset.with_vectors"
+                )
+            return torch.as_tensor(dataset.vectors).to(self.device)
+        assert self.tokenizer is not None
+        bags = dataset_bags(dataset, self.tokenizer, self.params.fields)
+        return BagFeatures(
+            ids={name: torch.as_tensor(np.array(a)).to(self.device) for name, a in bags.ids.items()},
+            offsets={name: torch.as_tensor(np.array(a)).to(self.device) for name, a in bags.offsets.items()},
+        )
+
+    def encode(self, features: Features, items: Tensor) -> Tensor:
+        """Item vectors [n, D] of catalogue indices `items` int [n]."""
+        return self.encoder(features, items)
+
+    @torch.no_grad()
+    def encode_catalogue(self, features: Features, n_items: int, chunk: int = 65_536) -> Tensor:
+        """Vectors of the whole catalogue [items, D], `chunk` items at a time."""
+        parts = torch.arange(n_items, device=self.device).split(chunk)
+        return torch.cat([self.encode(features, part) for part in parts])
+
+    def forward(self, vectors: Tensor, layout: Layout) -> Tensor:
+        """Item vectors of packed sequences [T, D] -> outputs [T, D], whose dot product with items are scores."""
+        x = self.dropout(self.input_norm(vectors + self.positions(layout.positions)))
+        for block in self.blocks:
+            x = block(x, layout)
+        return self.final_norm(x)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers of parameters by group; `embedding` + `non_embedding` = `total`, and so do the finer groups.
+
+        `non_embedding` counts as the authors do: all but the token tables.
+        """
+        sizes = {name: p.numel() for name, p in self.named_parameters()}
+        groups = {
+            "embedding": "encoder.tables.",
+            "projection": "encoder.project.",
+            "positions": "positions.",
+            "blocks": "blocks.",
+        }
+        counts = {g: sum(n for name, n in sizes.items() if name.startswith(p)) for g, p in groups.items()}
+        total = sum(sizes.values())
+        counts["norms"] = total - sum(counts.values())
+        return {**counts, "non_embedding": total - counts["embedding"], "total": total}
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write config.json, model.safetensors and tokenizer.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"format": "srtlib-1", "model": self.params.model_dump()}
+        write_text(folder / "config.json", json.dumps(config, indent=2))
+        if self.tokenizer is not None:
+            write_text(folder / "tokenizer.json", self.tokenizer.to_str())
+        aside = folder / ".model.safetensors"
+        save_file({name: p.detach().cpu().contiguous() for name, p in self.state_dict().items()}, aside)
+        aside.replace(folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> "SRT":
+        """Load what `save_pretrained` wrote; nothing in the folder is executed.
+
+        Raises FileNotFoundError for a missing file, ValueError for another format or damaged weights.
+        """
+        config_path = folder / "config.json"
+        if not config_path.is_file():
+            raise FileNotFoundError(f"{folder} is not a model folder: no config.json")
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+        if config.get("format") != "srtlib-1":
+            raise ValueError(f"{config_path}: format {config.get('format')!r}; expected 'srtlib-1'")
+        params = parse(ModelParams, config["model"], str(config_path))
+        tokenizer_path = folder / "tokenizer.json"
+        tokenizer = Tokenizer.from_file(str(tokenizer_path)) if tokenizer_path.is_file() else None
+        model = cls(params, tokenizer)
+        try:
+            model.load_state_dict(load_file(folder / "model.safetensors"))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{folder / 'model.safetensors'} does not hold this model's weights: {reason}") from None
+        return model.to(device).eval()
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_normal_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        nn.init.normal_(module.weight, std=0.02)

@@ -1,0 +1,277 @@
+"""Every parameter of a model, of its training and of an experiment's size; and the two recipes that fill them in.
+
+Unknown keys and wrong types are refused with one line that names them.
+"""
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from srtlib.paths import project_root
+
+SIZES = ("S", "M", "L", "XL")
+
+
+class Params(BaseModel):
+    """Base of all parameters: immutable, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelParams(Params):
+    """Architecture of an SRT model (section 3 of the paper; defaults are the `srtlib` recipe's).
+
+    >>> ModelParams(d_model=64, n_heads=2).d_ff
+    256
+    """
+
+    d_model: PositiveInt = 64
+    n_layers: PositiveInt = 2
+    n_heads: PositiveInt = 1
+    d_ff: int = Field(default=0, ge=0, description="inner width; 0 stands for 4 d_model")
+    max_len: PositiveInt = 50
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    norm: Literal["pre", "post"] = "pre"
+    norm_eps: float = Field(default=1e-12, gt=0)
+    encoder: Literal["token_bag", "fixed_vectors"] = "token_bag"
+    fields: dict[str, PositiveInt] = Field(
+        default={"title": 40, "brand": 8}, description="text field -> most tokens kept (token_bag)"
+    )
+    vocab_size: int = Field(default=30_000, ge=100, le=30_000)
+    vector_dim: int = Field(default=0, ge=0, description="width of the given vectors (fixed_vectors)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_d_ff(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(values, dict) and not values.get("d_ff"):
+            d_model = values.get("d_model", cls.model_fields["d_model"].default)
+            if isinstance(d_model, int):
+                values = {**values, "d_ff": 4 * d_model}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
+        if self.encoder == "fixed_vectors" and not self.vector_dim:
+            raise ValueError("encoder=fixed_vectors needs vector_dim, the width of the given vectors")
+        if self.encoder == "token_bag" and not self.fields:
+            raise ValueError("encoder=token_bag needs at least one text field")
+        return self
+
+
+class TrainParams(Params):
+    """Objective, optimiser and schedule. `batch_size` counts training targets: with every position supervised
+    it is the batch's token budget, with supervise=last the number of samples."""
+
+    objective: Literal["sampled_softmax", "full_softmax"] = "sampled_softmax"
+    supervise: Literal["all", "last"] = "all"
+    negatives: Literal["popularity", "uniform"] = "popularity"
+    n_negatives: PositiveInt = 1000
+    shared_negatives: bool = True
+    logq_on_positive: bool = Field(default=False, description="subtract log q from the positive's score too")
+    batch_size: PositiveInt = 4096
+    epochs: PositiveInt = 20
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["linear", "one_cycle"] = "linear"
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps before the peak")
+    clip_norm: float = Field(default=1.0, gt=0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    eval_every: PositiveInt = Field(default=1, description="epochs between validations")
+    protocol: str = Field(default="full", pattern=r"^(full|sampled:[1-9]\d*)$")
+    seed: int = Field(default=0, ge=0)
+
+
+class Recipe(Params):
+    """A named pair of complete parameters."""
+
+    name: str
+    model: ModelParams
+    train: TrainParams
+
+
+def paper(d_model: int = 64, n_layers: int = 2, n_heads: int = 1, n_negatives: int = 100) -> Recipe:
+    """The authors' choices: post-LN, dropout 0.5, last position only, per-target negatives, Adam, one-cycle.
+
+    Source: the authors' configuration files and recorded runs.
+
+    >>> paper(d_model=256, n_layers=8).train.learning_rate
+    0.0001
+    """
+    return Recipe(
+        name="paper",
+        model=ModelParams(
+            d_model=d_model,
+            n_layers=n_layers,
+            n_heads=n_heads,
+            d_ff=d_model,
+            dropout=0.5,
+            attention_dropout=0.5,
+            norm="post",
+        ),
+        train=TrainParams(
+            supervise="last",
+            n_negatives=n_negatives,
+            shared_negatives=False,
+            logq_on_positive=True,
+            batch_size=128,
+            epochs=50,
+            optimizer="adam",
+            learning_rate=1e-4,
+            weight_decay=1e-5,
+            schedule="one_cycle",
+            warmup=0.3,
+            eval_every=5,
+            protocol="sampled:10000",
+            seed=2020,
+        ),
+    )
+
+
+def srtlib(
+    d_model: int = 64,
+    n_layers: int = 2,
+    n_heads: int = 0,
+    n_targets: int = 100_000,
+    fields: Iterable[str] = ("title", "brand"),
+) -> Recipe:
+    """The default: pre-norm, every position supervised, shared negatives, AdamW, warm-up and linear decay.
+
+    `n_targets` is the number of training targets: small data get more dropout and smaller batches.
+
+    >>> srtlib(d_model=128, n_targets=10_000).train.supervise
+    'all'
+    """
+    small = n_targets < 1_000_000
+    lengths = {"title": 40, "brand": 8, "categories": 40}
+    return Recipe(
+        name="srtlib",
+        model=ModelParams(
+            d_model=d_model,
+            n_layers=n_layers,
+            n_heads=n_heads or max(1, d_model // 64),
+            dropout=0.3 if small else 0.1,
+            fields={name: lengths[name] for name in fields},
+        ),
+        train=TrainParams(
+            batch_size=min(8192, max(512, 2 ** (n_targets // 64).bit_length())),
+            learning_rate=2e-3 if small else 1e-3,
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[..., Recipe]] = {"paper": paper, "srtlib": srtlib}
+
+
+class Architecture(Params):
+    """One model of a grid."""
+
+    d_model: PositiveInt
+    n_layers: PositiveInt = 1
+    n_heads: int = Field(default=0, ge=0, description="0 leaves the choice to the recipe")
+
+
+class Scaling(Params):
+    """A scaling study: nested samples of users x a grid of models, all judged on the same users and catalogue."""
+
+    interactions: list[PositiveInt] = Field(min_length=1, description="sizes of the nested samples")
+    models: list[Architecture] = Field(min_length=1)
+    recipe: Literal["paper", "srtlib"] = "srtlib"
+    train: dict[str, Any] = Field(default={}, description="TrainParams that differ from the recipe's")
+    panel_users: PositiveInt = Field(description="users that every run is evaluated on, at most")
+
+
+class SizeParams(Params):
+    """What a size stands for: one section per notebook."""
+
+    scaling: Scaling
+
+
+P = TypeVar("P", bound=Params)
+
+
+def parse(model: type[P], values: object, source: str) -> P:
+    """Validate `values`, turning every complaint into one line that names the key.
+
+    >>> parse(ModelParams, {"d_model": 64, "layers": 2}, "example")
+    Traceback (most recent call last):
+    ...
+    ValueError: example: layers: unknown key; expected one of d_model, n_layers, n_heads, d_ff, max_len, dropout, \
+attention_dropout, norm, norm_eps, encoder, fields, vocab_size, vector_dim
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{source}: " + "; ".join(_explain(model, item) for item in error.errors())) from None
+
+
+def _explain(model: type[BaseModel], item: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key" + _expected_keys(model, item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    got = "" if item["type"] in ("missing", "value_error") else f", got {item['input']!r}"
+    return f"{where}: {message}{got}" if where else message
+
+
+def _expected_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        inner = model.model_fields[part].annotation
+        candidates = [inner, *getattr(inner, "__args__", ())]
+        found = [c for c in candidates if isinstance(c, type) and not isinstance(c, types.GenericAlias)]
+        nested = [c for c in found if issubclass(c, BaseModel)]
+        if not nested:
+            return ""
+        model = nested[0]
+    return "; expected one of " + ", ".join(model.model_fields)
+
+
+def load_params(size: str, folder: Path | None = None) -> SizeParams:
+    """Read params/<size>.yaml.
+
+    Raises ValueError for a size that does not exist and for unknown keys or wrong types.
+
+    >>> load_params("Q")
+    Traceback (most recent call last):
+    ...
+    ValueError: size 'Q' is not known; expected one of S, M, L, XL
+    """
+    if size not in SIZES:
+        raise ValueError(f"size {size!r} is not known; expected one of {', '.join(SIZES)}")
+    path = (folder or project_root() / "params") / f"{size}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(SizeParams, values, path.name)
+
+
+def check_parameters(namespace: Mapping[str, object], *known: str) -> None:
+    """Refuse a notebook parameter that the notebook does not have (papermill would only warn, then run the defaults).
+
+    Call it right after the parameters cell with `globals()`: any plain value there under another name is a
+    parameter that was mistyped.
+
+    >>> check_parameters({"size": "S", "sizee": "M"}, "size")
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown parameter sizee; expected one of size
+    """
+    plain = (str, int, float, bool, list, dict, tuple, type(None))
+    interactive = {"In", "Out"}
+    unknown = [
+        name
+        for name, value in namespace.items()
+        if type(value) in plain and name not in known and name not in interactive and not name.startswith("_")
+    ]
+    if unknown:
+        raise ValueError(f"unknown parameter {', '.join(unknown)}; expected one of {', '.join(known)}")

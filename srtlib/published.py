@@ -1,0 +1,138 @@
+"""The authors' recorded runs: an MLflow SQLite store, read with sqlite3 alone.
+
+119 runs (116 distinct configurations, three of them repeated) on five samples of the Amazon Product Data,
+with a validation every five epochs and one test. Source: github.com/mercadolibre/srt, MIT licence.
+`srtlib.runs.table` and `srtlib.runs.curves` are the way to read them; any store that the authors' code
+wrote reads the same.
+"""
+
+from __future__ import annotations
+
+import bz2
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+import pooch
+
+from srtlib.paths import home
+
+COMMIT = "16345a357ef8a9fcbb8cc66b0a9647f7bb186078"
+URL = f"https://raw.githubusercontent.com/mercadolibre/srt/{COMMIT}/mlruns.sqlite.bz2"
+SHA256 = "498dadb536615da8295fb1bc2e3fe92911b4b1331828ac320c390ca36213d2f4"
+
+_INTEGERS = {
+    "n_items": "n_items",
+    "n_inters": "n_targets",
+    "hidden_size": "d_model",
+    "n_layers": "n_layers",
+    "n_heads": "n_heads",
+    "inner_size": "d_ff",
+    "MAX_ITEM_LIST_LENGTH": "max_len",
+    "nce_num_negatives": "n_negatives",
+    "epochs": "epochs",
+    "train_batch_size": "batch_size",
+    "seed": "seed",
+    "model_total_params": "params_total",
+    "model_non_emb_params": "params_non_embedding",
+}
+_PARAMS = {**_INTEGERS, "dataset": "dataset", "device": "device", "hidden_dropout_prob": "dropout"}
+_PARAMS["total_flops"] = "batch_flops"
+_METRICS = {
+    "time_epoch": "wall_s",
+    "train/train_loss": "train_loss",
+    **{f"{split}/{theirs}_at_5": f"{split}_{ours}@5" for split in ("valid", "test")
+       for theirs, ours in [("ndcg", "ndcg"), ("hit", "hr"), ("mrr", "mrr")]},
+}  # fmt: skip
+
+
+def published() -> Path:
+    """Path of the authors' store (a .sqlite.bz2 file of 2 MB).
+
+    It is taken from SRT_DATA/published_runs when that is there, else downloaded once, pinned by commit and
+    SHA-256, into the folder of caches. Raises FileNotFoundError when neither can be had.
+    """
+    name = "mlruns.sqlite.bz2"
+    given = Path(os.environ.get("SRT_DATA") or home()) / "published_runs" / name
+    if given.exists():
+        return given
+    try:
+        return Path(pooch.retrieve(URL, f"sha256:{SHA256}", name, home() / "published_runs"))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"the published runs are not at {given} and cannot be downloaded from {URL}: {error}"
+        ) from error
+
+
+def read_mlflow(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs (one row each) and curves (one row per evaluation), with the column names of `srtlib.runs`.
+
+    The store logs each value twice under one (run, key, step): one is dropped. Equal values at different
+    steps are real and stay. Raises ValueError if `path` is no MLflow store with the authors' names.
+    """
+    with closing(_connect(path)) as store:
+        try:
+            params = pd.read_sql("select run_uuid as run_id, key, value from params", store)
+            metrics = pd.read_sql("select run_uuid as run_id, * from metrics where not is_nan", store)
+            done = pd.read_sql(
+                "select * from runs where lifecycle_stage = 'active' and status = 'FINISHED'", store
+            )
+        except pd.errors.DatabaseError as error:
+            raise ValueError(f"{path} is not an MLflow SQLite store: {error}") from error
+    config = _wide(params[params["run_id"].isin(done["run_uuid"])], ["run_id"], _PARAMS, path)
+    if incomplete := config.columns[config.isna().any()].tolist():
+        raise ValueError(f"{path} has runs without {incomplete}: not written by the authors' code")
+    config = _typed(config)
+    metrics = metrics.sort_values("timestamp").drop_duplicates(["run_id", "key", "step"], keep="last")
+    metrics = metrics[metrics["run_id"].isin(config.index)]
+    history = _wide(metrics, ["run_id", "step"], _METRICS, path)
+    history["wall_s"] = history["wall_s"].groupby("run_id").cumsum()
+    ended = pd.to_datetime(metrics.groupby("run_id")["timestamp"].max(), unit="ms").dt.strftime("%Y-%m-%d")
+    return _runs(config, history).join(ended.rename("date"), "run_id"), _curves(config, history)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if path.suffix != ".bz2":
+        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    store = sqlite3.connect(":memory:")
+    store.deserialize(bz2.decompress(path.read_bytes()))
+    return store
+
+
+def _wide(long: pd.DataFrame, index: list[str], names: dict[str, str], path: Path) -> pd.DataFrame:
+    if missing := sorted(set(names) - set(long["key"])):
+        raise ValueError(f"{path} has no {missing}: not written by the authors' code")
+    wide = long.pivot(index=index, columns="key", values="value").rename_axis(columns=None)
+    return wide[list(names)].rename(columns=names)
+
+
+def _typed(config: pd.DataFrame) -> pd.DataFrame:
+    config = config.astype({**dict.fromkeys(_INTEGERS.values(), int), "dropout": float, "batch_flops": float})
+    size = config["dataset"].str.extract(r"(\d+)([KM])$")
+    config["n_interactions"] = size[0].astype(float) * size[1].map({"K": 1e3, "M": 1e6})
+    # The authors' order: one floor per epoch, of the product.
+    config["epoch_flops"] = config["batch_flops"].astype(int) * config["n_targets"] // config["batch_size"]
+    return config.drop(columns="batch_flops").assign(recipe="paper")
+
+
+def _curves(config: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    evaluations = history.dropna(subset="valid_ndcg@5").filter(regex="^(?!test_)").reset_index("step")
+    frame = config.join(evaluations, how="inner").reset_index()
+    return _so_far(frame.assign(epoch=frame["step"] + 1))
+
+
+def _runs(config: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    by_run = history.sort_index().groupby("run_id")  # last() takes the last value that is there
+    valid = [name for name in history.columns if name.startswith("valid_")]
+    test = [name for name in history.columns if name.startswith("test_")]
+    final = by_run[valid].last().add_suffix("_final")
+    frame = config.join([by_run[valid].max(), final, by_run[[*test, "wall_s"]].last()])
+    return _so_far(frame.reset_index().assign(epoch=frame["epochs"].to_numpy())).drop(columns="epoch")
+
+
+def _so_far(frame: pd.DataFrame) -> pd.DataFrame:
+    frame["targets_seen"] = frame["n_targets"] * frame["epoch"]
+    frame["flops_paper"] = (frame["epoch_flops"] * frame["epoch"]).astype(float)
+    return frame.drop(columns="epoch_flops")
