@@ -1,0 +1,57 @@
+"""srtlib: scaling sequential recommendation models with transformers.
+
+The public names load when first used, so that `srtlib.runs` and `srtlib.laws` import without torch.
+
+>>> import srtlib
+>>> srtlib.load_dataset("synthetic").n_items
+5000
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from srtlib.data.dataset import Dataset, load_dataset, synthetic_world
+    from srtlib.evaluate import evaluate
+    from srtlib.model import SRT
+    from srtlib.params import ModelParams, Recipe, TrainParams, check_parameters, load_params
+    from srtlib.sweep import Experiment, scaling_experiments, subsets, sweep
+    from srtlib.train import new_model, train
+
+_HOMES = {
+    "srtlib.data.dataset": ("Dataset", "load_dataset", "synthetic_world"),
+    "srtlib.evaluate": ("evaluate",),
+    "srtlib.model": ("SRT",),
+    "srtlib.params": ("ModelParams", "Recipe", "TrainParams", "check_parameters", "load_params"),
+    "srtlib.sweep": ("Experiment", "scaling_experiments", "subsets", "sweep"),
+    "srtlib.train": ("new_model", "train"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("estimators", "figures", "flops", "frontiers", "laws", "losses", "params", "runs")
+
+__all__ = [
+    "SRT",
+    "Dataset",
+    "Experiment",
+    "ModelParams",
+    "Recipe",
+    "TrainParams",
+    "check_parameters",
+    "evaluate",
+    "load_dataset",
+    "load_params",
+    "new_model",
+    "scaling_experiments",
+    "subsets",
+    "sweep",
+    "synthetic_world",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    if name in _MODULES:
+        return import_module(f"srtlib.{name}")
+    raise AttributeError(f"module 'srtlib' has no attribute {name!r}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from srtlib.data.synthetic import generate
+from srtlib.data.synthetic import World, generate
 from srtlib.paths import dataset_folders, home, make_folder
 
 TEXT_FIELDS = ("title", "brand", "categories")
@@ -23,7 +23,8 @@ FORMAT = (
     "a folder with interactions.parquet (user_id, item_id, timestamp) and "
     "items.parquet (item_id, title[, brand, categories]), or CSV files of the same names and columns"
 )
-SYNTHETIC = {"synthetic": "a", "synthetic_b": "b"}
+SYNTHETIC = {"synthetic": "a", "synthetic_b": "b"}  # name -> domain of the synthetic world
+SYNTHETIC_USERS = 40_000
 MIN_LENGTH = 3  # one interaction to train on, one to validate, one to test
 Split = str
 
@@ -192,6 +193,15 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
     return replace(_open(prepared), name=_name(name_or_path, folder))
 
 
+def synthetic_world(name: str, seed: int = 0) -> World:
+    """The world behind a synthetic data set, which knows the best achievable NDCG.
+
+    >>> synthetic_world("synthetic").items["title"].nunique()
+    5000
+    """
+    return World(seed=seed, domain=SYNTHETIC[name])
+
+
 def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, seed: int = 0) -> Dataset:
     """A Dataset from two tables (columns as in the module's docstring).
 
@@ -235,8 +245,9 @@ def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, se
 def _find(name_or_path: str | Path, seed: int) -> Path:
     name = str(name_or_path)
     if name in SYNTHETIC:
+        world = synthetic_world(name, seed)
         target = home() / "synthetic" / f"{name}-{seed}"
-        return make_folder(target, lambda aside: generate(aside, domain=SYNTHETIC[name], seed=seed))
+        return make_folder(target, lambda aside: generate(aside, world, SYNTHETIC_USERS, seed))
     candidates = [folder / name for folder in dataset_folders()]
     for folder in [Path(name), *candidates]:
         if folder.is_dir():

@@ -1,0 +1,200 @@
+"""The project's files agree with each other: dependencies, notebooks, parameters, contents, commands."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from srtlib.params import SIZES, SizeParams, load_params
+from srtlib.paths import project_root
+
+ROOT = project_root()
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONDA_NAMES = {"pytorch": "torch"}  # conda's name -> pip's name
+RETURNS_NOTHING = {"check_parameters"}  # a cell that ends in such a call has no output
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read_yaml(name: str) -> Any:
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def requirements() -> list[Requirement]:
+    """Every requirement of pyproject.toml, extras included, less the project itself."""
+    extras = PYPROJECT["optional-dependencies"].values()
+    lines = [*PYPROJECT["dependencies"], *(line for extra in extras for line in extra)]
+    return [r for r in map(Requirement, lines) if r.name != PYPROJECT["name"]]
+
+
+def code_cells(path: Path) -> list[Any]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
+    """Every call below `tree` with the last part of the called name."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [(ast.unparse(node.func).rpartition(".")[2], node) for node in found]
+
+
+def parameter_names(path: Path) -> set[str]:
+    return set(papermill.inspect_notebook(str(path)))
+
+
+# Dependencies
+
+
+def test_environment_yml_agrees_with_pyproject() -> None:
+    environment = read_yaml("environment.yml")
+    assert environment["name"] == PYPROJECT["name"]
+    conda = [Requirement(line) for line in environment["dependencies"] if isinstance(line, str)]
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    wanted = {canonicalize_name(r.name): r.specifier for r in requirements()}
+    wanted |= {"python": Requirement("python" + PYPROJECT["requires-python"]).specifier}
+    names = {CONDA_NAMES.get(r.name, r.name): r.specifier for r in conda}
+    assert {"python", "pip"} <= set(names)
+    assert {name: wanted[name] for name in names if name != "pip"} == {
+        name: specifier for name, specifier in names.items() if name != "pip"
+    }
+    assert pip == ["-c constraints.txt", "-e .[dev]"]
+    assert "dev" in PYPROJECT["optional-dependencies"]
+
+
+def test_every_requirement_is_pinned_within_its_range() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    versions = {}
+    for pin in pins:
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==", pin
+        assert "+" not in specifier.version, f"{pin}: a local version installs nowhere else"
+        versions[canonicalize_name(pin.name)] = specifier.version
+    assert len(versions) == len(pins), "a package is pinned twice"
+    for requirement in requirements():
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version, f"{requirement.name} is not in constraints.txt"
+        assert requirement.specifier.contains(version), f"{requirement} excludes the pinned {version}"
+
+
+def test_dev_extra_holds_every_extra_that_tests_and_book_need() -> None:
+    (own,) = [
+        r for r in map(Requirement, PYPROJECT["optional-dependencies"]["dev"]) if r.name == PYPROJECT["name"]
+    ]
+    assert "book" in own.extras
+    assert own.extras <= set(PYPROJECT["optional-dependencies"])
+
+
+# Notebooks
+
+
+@every_notebook
+def test_notebook_is_stored_as_it_ran_from_top_to_bottom(path: Path) -> None:
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        tags = cell.metadata.get("tags", [])
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        assert not errors or "raises-exception" in tags, cell.source
+        assert "injected-parameters" not in tags, "store the notebook with its default parameters"
+
+
+@every_notebook
+def test_cells_that_show_something_are_stored_with_outputs(path: Path) -> None:
+    due = 0
+    for cell in code_cells(path):
+        last = ast.parse(cell.source).body[-1]
+        silent = cell.source.rstrip().endswith(";") or not isinstance(last, ast.Expr)
+        if silent or any(name in RETURNS_NOTHING for name, _ in calls(last)):
+            continue
+        due += 1
+        assert cell.outputs, f"no stored output:\n{cell.source}"
+    assert due, "the notebook shows nothing"
+
+
+@every_notebook
+def test_parameters_cell_explains_every_parameter(path: Path) -> None:
+    (cell,) = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    statements = ast.parse(cell.source).body
+    assert all(isinstance(s, ast.Assign | ast.AnnAssign) for s in statements), "only assignments belong there"
+    parameters = papermill.inspect_notebook(str(path))
+    assert len(parameters) == len(statements) > 0
+    assert [name for name, p in parameters.items() if not p["help"]] == [], "parameters without a comment"
+
+
+@every_notebook
+def test_notebook_checks_exactly_its_own_parameters(path: Path) -> None:
+    checks = [
+        call
+        for cell in code_cells(path)
+        for name, call in calls(ast.parse(cell.source))
+        if name == "check_parameters"
+    ]
+    (check,) = checks
+    assert {ast.literal_eval(argument) for argument in check.args[1:]} == parameter_names(path)
+
+
+@every_notebook
+def test_notebook_reads_nothing_relative_to_the_current_directory(path: Path) -> None:
+    for cell in code_cells(path):
+        tree = ast.parse(cell.source)
+        texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        assert not [text for text in texts if text.startswith(("./", "../"))], cell.source
+        for name, call in calls(tree):
+            assert name not in {"getcwd", "chdir", "cwd"}, cell.source
+            first = call.args[0] if call.args else None
+            if name in {"open", "Path"} or name.startswith("read_"):
+                assert not isinstance(first, ast.Constant), f"{name} of a fixed path:\n{cell.source}"
+
+
+# Parameters of a size
+
+
+def test_there_is_one_valid_params_file_per_size() -> None:
+    assert {path.stem for path in (ROOT / "params").glob("*.yaml")} == set(SIZES)
+    for size in SIZES:
+        load_params(size)
+
+
+def test_sections_of_the_params_are_the_notebooks_with_a_size() -> None:
+    sized = {path.stem for path in NOTEBOOKS if "size" in parameter_names(path)}
+    assert sized == set(SizeParams.model_fields)
+    for path in NOTEBOOKS:
+        size = papermill.inspect_notebook(str(path)).get("size")
+        assert size is None or ast.literal_eval(size["default"]) == "S", "the book is built at size S"
+
+
+# Book and commands
+
+
+def test_table_of_contents_names_every_notebook_and_only_files_that_exist() -> None:
+    toc = read_yaml("_toc.yml")
+    parts = [toc, *toc.get("parts", [])]
+    files = [toc["root"], *(chapter["file"] for part in parts for chapter in part.get("chapters", []))]
+    assert len(files) == len(set(files))
+    for name in files:
+        assert any((ROOT / f"{name}{suffix}").is_file() for suffix in (".md", ".ipynb")), name
+    assert {f"book/{path.stem}" for path in NOTEBOOKS} <= set(files)
+
+
+def test_commands_in_the_readme_and_in_ci_exist() -> None:
+    command = re.compile(r"\bmake ([a-z][a-z-]*)")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
+    readme = set(command.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {"scaling", "test"} <= readme <= targets
+    (loop,) = re.findall(r"for target in (.*);", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert set(loop.split()) <= readme
+
+
+def test_citation_has_the_package_version() -> None:
+    assert read_yaml("CITATION.cff")["version"] == PYPROJECT["version"]
