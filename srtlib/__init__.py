@@ -7,7 +7,9 @@ The public names load when first used, so that `srtlib.runs` and `srtlib.laws` i
 5000
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,3 +57,14 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"srtlib.{name}")
     raise AttributeError(f"module 'srtlib' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """`srtlib.train` is the function, also once the module srtlib.train has been imported (which would bind itself)."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in _HOME_OF):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -161,7 +161,7 @@ def srtlib(
             fields={name: lengths[name] for name in fields},
         ),
         train=TrainParams(
-            batch_size=min(8192, max(512, 2 ** (n_targets // 64).bit_length())),
+            batch_size=min(8192, max(512, 2 ** (n_targets // 128).bit_length())),
             learning_rate=2e-3 if small else 1e-3,
         ),
     )

@@ -331,8 +331,10 @@ def _config_columns(config: dict[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for section in ("model", "train"):
         for key, value in config.get(section, {}).items():
-            columns[key if key not in columns else f"{section}_{key}"] = value
-    return {**columns, **dataset, **{key: config[key] for key in ("seed", "recipe") if key in config}}
+            plain = json.dumps(value) if isinstance(value, dict) else value
+            columns[key if key not in columns else f"{section}_{key}"] = plain
+    panel = {f"panel_{key}": value for key, value in config.get("panel", {}).items()}
+    return {**columns, **dataset, **panel, **{key: config[key] for key in ("seed", "recipe") if key in config}}
 
 
 def _summary_columns(summary: dict[str, Any]) -> dict[str, Any]:

@@ -22,15 +22,17 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
     >>> tokenizer = train_tokenizer(["Red pen", "red ink"] * 5, 100)
     >>> tokenizer.encode("RED, pen!").tokens
-    ['red</w>', 'pen</w>']
+    ['▁red', '▁pen']
     """
-    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, end_of_word_suffix="</w>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+"), behavior="removed", invert=True)
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\W+"), " "), normalizers.Strip()]
+    )
+    # A mark at the start of words, not at their end: with an end suffix the library numbers pieces at random.
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[UNKNOWN],
-        end_of_word_suffix="</w>",
         show_progress=False,
         min_frequency=2,
     )
@@ -40,7 +42,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 def dataset_tokenizer(dataset: Dataset, vocab_size: int) -> Tokenizer:
     """The tokenizer of a data set's own text, from the cache where it was trained before."""
-    key = hashlib.sha256(f"v1:{dataset.text_fingerprint}:{vocab_size}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"v2:{dataset.text_fingerprint}:{vocab_size}".encode()).hexdigest()[:16]
 
     def fill(folder: Path) -> None:
         texts = (text for name in TEXT_FIELDS for text in _texts(dataset.catalogue[name]))
@@ -72,7 +74,7 @@ def token_bags(catalogue: pd.DataFrame, tokenizer: Tokenizer, fields: Mapping[st
 
 def dataset_bags(dataset: Dataset, tokenizer: Tokenizer, fields: Mapping[str, int]) -> TokenBags:
     """`token_bags` of a data set's catalogue, cached by its text and the tokenizer, memory-mapped."""
-    parts = f"v1:{dataset.text_fingerprint}:{tokenizer.to_str()}:{sorted(fields.items())}"
+    parts = f"v2:{dataset.text_fingerprint}:{tokenizer.to_str()}:{sorted(fields.items())}"
     key = hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def fill(folder: Path) -> None:

@@ -1,0 +1,64 @@
+"""Shared fixtures: one thread, a home of its own, and a small data set."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from srtlib.data.dataset import Dataset, build_dataset
+from srtlib.params import ModelParams, Recipe, TrainParams
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Interactions of 60 users with 40 items, sequences of 3 to 30; and the items."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, 31, size=60)
+    log = pd.DataFrame(
+        {
+            "user_id": np.repeat([f"u{i}" for i in range(60)], lengths),
+            "item_id": [f"i{i}" for i in rng.integers(0, 40, size=lengths.sum())],
+            "timestamp": np.concatenate([rng.permutation(n) for n in lengths]),
+        }
+    )
+    words = np.array("red blue green pen ink paper desk lamp chair old new big small".split())
+    items = pd.DataFrame(
+        {
+            "item_id": [f"i{i}" for i in range(40)],
+            "title": [" ".join(rng.choice(words, size=rng.integers(1, 6))) for _ in range(40)],
+            "brand": [["", "Acme", "Best"][i % 3] for i in range(40)],
+        }
+    )
+    return log, items
+
+
+@pytest.fixture(scope="session")
+def dataset(tables: tuple[pd.DataFrame, pd.DataFrame], _home: Path) -> Dataset:
+    return build_dataset(*tables, name="small")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Caches go to a folder of the session, not to the project's."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("SRT_HOME", str(home))
+        yield home
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """A tiny model that trains in a second."""
+    return Recipe(
+        name="tiny",
+        model=ModelParams(d_model=8, n_layers=2, n_heads=2, dropout=0.1, max_len=10, vocab_size=200),
+        train=TrainParams(epochs=3, batch_size=64, n_negatives=16, learning_rate=0.01),
+    )

@@ -1,0 +1,48 @@
+import numpy as np
+import pandas as pd
+from tokenizers import Tokenizer
+
+from srtlib.data.dataset import Dataset
+from srtlib.data.text import dataset_bags, dataset_tokenizer, token_bags, train_tokenizer
+
+TITLES = ["Red pen", "red PEN, fine", "Blue ink; 50ml", "blue ink"] * 5
+
+
+def test_words_are_lower_cased_and_punctuation_is_dropped() -> None:
+    tokenizer = train_tokenizer(TITLES, 300)
+    assert tokenizer.encode("Red-Pen!").ids == tokenizer.encode("red pen").ids
+    assert tokenizer.encode("RED ink").tokens == ["▁red", "▁ink"]
+
+
+def test_vocabulary_is_bounded_and_training_is_deterministic() -> None:
+    one, two = train_tokenizer(TITLES, 30), train_tokenizer(TITLES, 30)
+    assert one.get_vocab_size() <= 30
+    assert one.to_str() == two.to_str()
+
+
+def test_bags_hold_each_items_own_tokens() -> None:
+    tokenizer = train_tokenizer([*TITLES, "unknown unknown"], 300)
+    catalogue = pd.DataFrame({"title": ["red pen", "", "...", "blue ink red pen blue"], "brand": ["x", "", "", ""]})
+    bags = token_bags(catalogue, tokenizer, {"title": 4, "brand": 8})
+    rows = [bags.ids["title"][a:b].tolist() for a, b in zip(bags.offsets["title"], bags.offsets["title"][1:])]
+    assert rows[0] == tokenizer.encode("red pen").ids
+    assert rows[1] == tokenizer.encode("unknown").ids
+    assert rows[2] == [tokenizer.token_to_id("<unk>")]  # no word at all
+    assert rows[3] == tokenizer.encode("blue ink red pen").ids  # cut after four
+    assert np.diff(bags.offsets["brand"]).min() >= 1
+
+
+def test_cache_returns_the_same(dataset: Dataset) -> None:
+    tokenizer = dataset_tokenizer(dataset, 200)
+    assert dataset_tokenizer(dataset, 200).to_str() == tokenizer.to_str()
+    fields = {"title": 40, "brand": 8}
+    fresh, cached = token_bags(dataset.catalogue, tokenizer, fields), dataset_bags(dataset, tokenizer, fields)
+    for name in fields:
+        np.testing.assert_array_equal(fresh.ids[name], cached.ids[name])
+        np.testing.assert_array_equal(fresh.offsets[name], cached.offsets[name])
+
+
+def test_round_trip(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    tokenizer = train_tokenizer(TITLES, 300)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("fine ink").ids == tokenizer.encode("fine ink").ids

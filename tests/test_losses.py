@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from srtlib.losses import NegativeSampler, full_softmax, sampled_softmax
+
+S, K, D, I = 12, 7, 5, 9
+
+
+def inputs(shared: bool) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    catalogue = torch.randn(I, D, generator=g)
+    targets = torch.randint(I, (S,), generator=g)
+    ids = torch.randint(I, (K,) if shared else (S, K), generator=g)
+    log_q = torch.log_softmax(torch.randn(I, generator=g), 0)
+    return {"outputs": torch.randn(S, D, generator=g), "catalogue": catalogue, "targets": targets, "ids": ids, "q": log_q}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("on_positive", [True, False])
+def test_sampled_softmax_equals_the_dense_formula(shared: bool, on_positive: bool) -> None:
+    x = inputs(shared)
+    loss = sampled_softmax(
+        x["outputs"], x["catalogue"][x["targets"]], x["catalogue"][x["ids"]], x["targets"], x["ids"], x["q"], on_positive
+    )
+    total = 0.0
+    hits = 0
+    for s in range(S):
+        scores = (x["catalogue"] @ x["outputs"][s]).double()
+        target = int(x["targets"][s])
+        positive = scores[target] - (x["q"][target] if on_positive else 0)
+        others = [positive]
+        for j in (x["ids"] if shared else x["ids"][s]).tolist():
+            if j == target:
+                hits += 1
+                continue
+            others.append(scores[j] - x["q"][j] - (0 if on_positive else np.log(K)))
+        total += float(torch.logsumexp(torch.stack(others), 0) - positive)
+    assert hits > 0  # else the mask is not tested
+    assert loss.item() == pytest.approx(total / S, rel=1e-5)
+
+
+def test_all_items_as_negatives_give_the_full_softmax() -> None:
+    """Uniform q and each item drawn once: K q = 1, so the corrected scores are the catalogue's own."""
+    x = inputs(shared=True)
+    ids = torch.arange(I)
+    uniform = torch.full((I,), -np.log(I))
+    sampled = sampled_softmax(
+        x["outputs"], x["catalogue"][x["targets"]], x["catalogue"], x["targets"], ids, uniform, False
+    )
+    expected = F.cross_entropy(x["outputs"] @ x["catalogue"].T, x["targets"])
+    torch.testing.assert_close(sampled, expected)
+    torch.testing.assert_close(full_softmax(x["outputs"], x["catalogue"], x["targets"]), expected)
+
+
+def test_gradients_match_finite_differences() -> None:
+    x = inputs(shared=True)
+    catalogue = x["catalogue"].double()
+    outputs = x["outputs"].double().requires_grad_()
+
+    def loss(h: torch.Tensor) -> torch.Tensor:
+        # the library's scores are float32 by design, so differences are taken through its float32
+        return sampled_softmax(h, catalogue[x["targets"]], catalogue[x["ids"]], x["targets"], x["ids"], x["q"], False)
+
+    assert torch.autograd.gradcheck(loss, (outputs,), eps=1e-2, atol=5e-3, rtol=5e-2)
+
+
+@pytest.mark.parametrize("kind", ["popularity", "uniform"])
+def test_negatives_follow_their_distribution(kind: str) -> None:
+    counts = np.array([0, 1, 4, 20, 75])
+    sampler = NegativeSampler(counts, kind)
+    n = 200_000
+    drawn = torch.bincount(sampler.draw((n,), torch.Generator().manual_seed(0)), minlength=5).numpy()
+    q = (counts + 1) / (counts + 1).sum() if kind == "popularity" else np.full(5, 0.2)
+    np.testing.assert_allclose(sampler.log_q.numpy(), np.log(q), rtol=1e-6)
+    chi_square = ((drawn - n * q) ** 2 / (n * q)).sum()
+    assert chi_square < 18.5  # 99.9% point with 4 degrees of freedom

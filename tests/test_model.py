@@ -1,0 +1,155 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from srtlib.data.dataset import Dataset
+from srtlib.model import SRT, TokenBag
+from srtlib.packing import Layout, Sequences
+from srtlib.params import ModelParams, paper, parse
+from srtlib.train import new_model
+
+
+def params(**changes: object) -> ModelParams:
+    values = {"d_model": 8, "n_layers": 2, "n_heads": 2, "max_len": 12, "vocab_size": 200}
+    return ModelParams.model_validate({**values, **changes})
+
+
+def dense_reference(model: SRT, vectors: torch.Tensor) -> torch.Tensor:
+    """One sequence [L, D] through the model by the textbook, in float64 and with an explicit mask."""
+    state = {k: v.double() for k, v in model.state_dict().items()}
+    d, heads, pre = model.params.d_model, model.params.n_heads, model.params.norm == "pre"
+
+    def linear(name: str, x: torch.Tensor) -> torch.Tensor:
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    def norm(name: str, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, (d,), state[f"{name}.weight"], state[f"{name}.bias"], model.params.norm_eps)
+
+    length = len(vectors)
+    x = norm("input_norm", vectors.double() + state["positions.weight"][:length])
+    mask = torch.triu(torch.ones(length, length, dtype=torch.bool), 1)
+    for i in range(model.params.n_layers):
+        b = f"blocks.{i}"
+
+        def attend(y: torch.Tensor, b: str = b) -> torch.Tensor:
+            q, k, v = linear(f"{b}.qkv", y).view(length, 3, heads, d // heads).permute(1, 2, 0, 3)
+            scores = (q @ k.transpose(1, 2) / (d // heads) ** 0.5).masked_fill(mask, -torch.inf)
+            return linear(f"{b}.out", (scores.softmax(-1) @ v).transpose(0, 1).reshape(length, d))
+
+        def feed(y: torch.Tensor, b: str = b) -> torch.Tensor:
+            return linear(f"{b}.outer", F.gelu(linear(f"{b}.inner", y)))
+
+        if pre:
+            x = x + attend(norm(f"{b}.attention_norm", x))
+            x = x + feed(norm(f"{b}.feed_forward_norm", x))
+        else:
+            x = norm(f"{b}.attention_norm", x + attend(x))
+            x = norm(f"{b}.feed_forward_norm", x + feed(x))
+    return norm("final_norm", x) if pre else x
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_packed_batches_equal_padded_sequences(dataset: Dataset, norm: str) -> None:
+    model = new_model(params(norm=norm), dataset, seed=3).eval()
+    vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
+    epoch = Sequences(dataset, 12).epoch("all", 100, torch.Generator().manual_seed(0))
+    batch = epoch.batch(0)
+    with torch.no_grad():
+        outputs = model(vectors[batch.items], batch.layout)
+    first = 0
+    for n, length in batch.layout.groups:
+        for _ in range(n):
+            expected = dense_reference(model, vectors[batch.items[first : first + length]])
+            torch.testing.assert_close(outputs[first : first + length].double(), expected, atol=2e-5, rtol=1e-4)
+            first += length
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_later_item_never_changes_an_earlier_output(dataset: Dataset, norm: str) -> None:
+    model = new_model(params(norm=norm), dataset).eval()
+    layout = Layout([(2, 6)], torch.arange(6).repeat(2))
+    vectors = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+    changed = vectors.clone()
+    changed[4, 0] += 1  # position 4 of the first sequence
+    with torch.no_grad():
+        before, after = model(vectors, layout), model(changed, layout)
+    torch.testing.assert_close(before[:4], after[:4])
+    torch.testing.assert_close(before[6:], after[6:])
+    assert (before[4:6] - after[4:6]).abs().max() > 1e-3
+
+
+def test_item_encoder_sums_tokens_by_field(dataset: Dataset) -> None:
+    model = new_model(params(), dataset)
+    features = model.features(dataset)
+    items = torch.tensor([5, 0, 5, 39])
+    assert isinstance(model.encoder, TokenBag)
+    rows = []
+    for item in items.tolist():
+        parts = []
+        for name, table in model.encoder.tables.items():
+            start, end = features.offsets[name][item : item + 2].tolist()
+            parts.append(table.weight[features.ids[name][start:end].long()].sum(0))
+        rows.append(torch.cat(parts))
+    expected = model.encoder.project(torch.stack(rows))
+    torch.testing.assert_close(model.encode(features, items), expected)
+
+
+def test_fixed_vectors(dataset: Dataset) -> None:
+    vectors = np.random.default_rng(0).standard_normal((40, 6))
+    model = new_model(params(encoder="fixed_vectors", vector_dim=6), dataset)
+    features = model.features(dataset.with_vectors(vectors))
+    expected = torch.as_tensor(vectors, dtype=torch.float32)[:3] @ model.encoder.project.weight.T
+    torch.testing.assert_close(model.encode(features, torch.arange(3)), expected)
+    with pytest.raises(ValueError, match="no item vectors of width 6"):
+        model.features(dataset)
+    with pytest.raises(ValueError, match="needs vector_dim"):
+        params(encoder="fixed_vectors")
+
+
+def test_counts_sum_to_the_total_and_ignore_the_catalogue(dataset: Dataset) -> None:
+    model = new_model(params(), dataset)
+    counts = model.parameter_counts()
+    assert counts["total"] == sum(p.numel() for p in model.parameters())
+    assert counts["total"] == counts["embedding"] + counts["non_embedding"]
+    groups = ("embedding", "projection", "positions", "blocks", "norms")
+    assert counts["total"] == sum(counts[g] for g in groups)
+    assert SRT(model.params, model.tokenizer).parameter_counts() == counts  # knows no catalogue at all
+
+
+@pytest.mark.parametrize(("d", "layers", "heads"), [(32, 1, 1), (64, 2, 2), (256, 24, 4)])
+def test_paper_recipe_has_the_authors_parameter_count(dataset: Dataset, d: int, layers: int, heads: int) -> None:
+    counts = new_model(paper(d, layers, heads).model, dataset).parameter_counts()
+    block = 4 * (d * d + d) + 2 * d + (d * d + d) + (d * d + d) + 2 * d
+    assert counts["non_embedding"] == 50 * d + (2 * d * d + d) + 2 * d + layers * block
+
+
+def test_round_trip(dataset: Dataset, tmp_path: Path) -> None:
+    model = new_model(params(), dataset).eval()
+    model.save_pretrained(tmp_path / "model")
+    loaded = SRT.from_pretrained(tmp_path / "model")
+    vectors = [m.encode_catalogue(m.features(dataset), dataset.n_items) for m in (model, loaded)]
+    assert torch.equal(*vectors)
+    assert loaded.params == model.params
+
+
+def test_damaged_model_folders_are_named(dataset: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with pytest.raises(FileNotFoundError, match="is not a model folder"):
+        SRT.from_pretrained(folder)
+    new_model(params(), dataset).save_pretrained(folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ValueError, match=r"model.safetensors does not hold this model's weights"):
+        SRT.from_pretrained(folder)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace("srtlib-1", "srtlib-9"))
+    with pytest.raises(ValueError, match="format 'srtlib-9'; expected 'srtlib-1'"):
+        SRT.from_pretrained(folder)
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ValueError, match="n_heads=3 must divide d_model=8"):
+        parse(ModelParams, {"d_model": 8, "n_heads": 3}, "model")
