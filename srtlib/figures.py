@@ -1,52 +1,89 @@
 """The book's figures: tidy tables in, matplotlib figures out. Nothing here computes results or needs torch.
 
-One look for all: opaque white ground (legible on dark pages), type that survives a phone's width, viridis for
-ordered quantities and seaborn's colour-blind palette for kinds.
+One look for all: opaque white ground (legible on dark pages), type that stays legible when a figure is
+shown 360 pixels wide, viridis for ordered quantities, seaborn's colour-blind palette with a marker and a dash
+of its own for kinds.
+
+>>> curves = pd.DataFrame({"run_id": "a", "flops": [1e9, 2e9], "valid_ndcg@5": [0.01, 0.02],
+...                        "params_total": 500, "n_interactions": 5000})
+>>> scaling_curves(curves, colour="interactions_per_parameter").axes[0].get_xlabel()
+'training compute [FLOP]'
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, Literal, ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
+
+Array = npt.NDArray[np.float64]
+Arguments = ParamSpec("Arguments")
 
 LABELS = {
     "flops": "training compute [FLOP]",
-    "flops_paper": "training compute, counted the paper's way [FLOP]",
+    "flops_paper": "training compute, the paper's count [FLOP]",
     "params_total": "parameters",
     "params_non_embedding": "non-embedding parameters",
     "n_interactions": "interactions",
     "n_targets": "training targets",
+    "n_layers": "layers",
+    "n_heads": "attention heads",
+    "n_negatives": "negatives",
+    "d_model": "width",
     "interactions_per_parameter": "interactions per parameter",
     "valid_ndcg@5": "validation NDCG@5",
+    "valid_ndcg@5_final": "validation NDCG@5, last",
     "test_ndcg@5": "test NDCG@5",
 }
-STYLE = {
+STYLE: Any = {
+    "figure.figsize": (6.0, 4.5),
+    "figure.dpi": 120,
     "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
     "savefig.facecolor": "white",
+    "font.size": 13,
+    "legend.fontsize": 12,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
     "axes.grid": True,
-    "grid.alpha": 0.3,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "font.size": 13,
-    "figure.dpi": 110,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 2,
 }
-INK = "#222222"
+INK, GREY = "#222222", "#888888"
 ACCENT = sns.color_palette("colorblind")[3]
+VIRIDIS = ListedColormap(sns.color_palette("viridis", 256)[:236])  # without the yellow that fades on white
+MARKERS, DASHES = "osD^vPX", ("-", "--", ":", "-.")
 
 
-def canvas(width: float = 7.0, height: float = 4.8, columns: int = 1) -> tuple[Figure, Any]:
-    """A figure and its axes (an array of them where there are several columns) in the common style, inches."""
-    with plt.rc_context(STYLE):
-        return plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+def _styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw in the common style and leave the caller's settings alone."""
+
+    @wraps(draw)
+    def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
 
 
 def label(column: str) -> str:
@@ -55,54 +92,264 @@ def label(column: str) -> str:
     >>> label("flops")
     'training compute [FLOP]'
     """
-    return LABELS.get(column, column)
+    return LABELS.get(column, column.replace("_", " "))
 
 
+def short(value: float) -> str:
+    """A count as people write it.
+
+    >>> short(2_000_000), short(1.5e3), short(0.05), short(1e18)
+    ('2M', '1.5K', '0.05', '1e18')
+    """
+    if abs(value) >= 1e12:
+        return f"{value:.3g}".replace("e+", "e")
+    for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= power:
+            return f"{value / power:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+@_styled
 def scaling_curves(
     curves: pd.DataFrame,
     colour: str = "params_total",
     x: str = "flops",
     y: str = "valid_ndcg@5",
     frontier: pd.DataFrame | None = None,
-    fit: Callable[[np.ndarray], np.ndarray] | None = None,
-    band: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
+    fit: Callable[[Array], Array] | None = None,
+    band: Callable[[Array], tuple[Array, Array]] | None = None,
     ceiling: float | None = None,
 ) -> Figure:
     """Quality against training compute over the course of every run; a dot ends each.
 
-    curves: one row per evaluation (runs.curves). colour: a column, or interactions_per_parameter. frontier: drawn as a
-    dark line. fit, band: functions of compute drawn over it. ceiling: the best achievable value, where it is known.
+    Args:
+        curves: one row per evaluation, as from `runs.curves`.
+        colour: a positive column, or "interactions_per_parameter".
+        frontier: columns `x` and `y`, drawn as a dark line.
+        fit, band: functions of `x`: a fitted law and its interval.
+        ceiling: the best achievable `y`, where it is known.
     """
-    curves = curves.assign(interactions_per_parameter=curves["n_interactions"] / curves["params_total"])
-    figure, ax = canvas()
-    norm = LogNorm(curves[colour].min(), max(curves[colour].max(), curves[colour].min() * 1.01))
-    for _, run in curves.groupby("run_id", sort=False):
-        run = run.sort_values(x)
-        tint = plt.get_cmap("viridis")(norm(run[colour].iloc[0]))
-        ax.plot(run[x], run[y], color=tint, linewidth=1.6, alpha=0.9)
-        ax.plot(run[x].iloc[-1], run[y].iloc[-1], "o", color=tint, markersize=6, markeredgecolor="white")
+    if colour == "interactions_per_parameter":
+        curves = curves.assign(**{colour: curves["n_interactions"] / curves["params_total"]})
+    figure, ax = plt.subplots()
+    norm = _log_norm(curves[colour])
+    width = 1.6 if curves["run_id"].nunique() < 40 else 1.0
+    for _, run in curves.sort_values(x).groupby("run_id", sort=False):
+        tint = VIRIDIS(norm(run[colour].iloc[0]))
+        ax.plot(run[x], run[y], color=tint, linewidth=width, alpha=0.8)
+        ax.plot(
+            run[x].iloc[-1], run[y].iloc[-1], "o", color=tint, markersize=5, markeredgecolor="white", zorder=3
+        )
     if frontier is not None:
-        ax.plot(frontier[x], frontier[y], color=INK, linewidth=2.2, label="frontier")
+        ax.plot(frontier[x], frontier[y], color=INK, label="frontier", zorder=4)
     if fit is not None:
-        _draw_fit(ax, curves[x], fit, band)
+        grid = np.geomspace(curves[x].min(), curves[x].max() * 3, 200)
+        if band is not None:
+            ax.fill_between(grid, *band(grid), color=ACCENT, alpha=0.2, linewidth=0, label="95% interval")
+        ax.plot(grid, fit(grid), color=ACCENT, linestyle="--", label="fit", zorder=5)
     if ceiling is not None:
         ax.axhline(ceiling, color=INK, linestyle=":", label="best achievable")
     ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
     ax.set_ylim(bottom=0)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, loc="upper left")
-    figure.colorbar(ScalarMappable(norm, "viridis"), ax=ax, label=label(colour))
+    _legend(ax)
+    _colour_bar(figure, ax, norm, curves[colour], colour)
     return figure
 
 
-def _draw_fit(
-    ax: Axes,
-    x: pd.Series,
-    fit: Callable[[np.ndarray], np.ndarray],
-    band: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None,
-) -> None:
-    grid = np.geomspace(x.min(), x.max() * 3, 100)
-    ax.plot(grid, fit(grid), color=ACCENT, linestyle="--", linewidth=2, label="fit")
-    if band is not None:
-        low, high = band(grid)
-        ax.fill_between(grid, low, high, color=ACCENT, alpha=0.18, linewidth=0, label="95% interval")
+@_styled
+def data_scaling(
+    runs: pd.DataFrame,
+    colour: str = "d_model",
+    x: str = "n_targets",
+    y: str = "valid_ndcg@5",
+    predicted: str | None = None,
+) -> Figure:
+    """Quality against the amount of data, one line per value of `colour` (a few ordered values).
+
+    runs: one row per point, such as the best run of each data set and width. predicted: a column with a law's
+    prediction at each row, drawn dashed.
+    """
+    figure, ax = plt.subplots()
+    groups = list(runs.sort_values(x).groupby(colour))
+    tints = [VIRIDIS(i / max(len(groups) - 1, 1)) for i in range(len(groups))]
+    for i, (value, group) in enumerate(groups):
+        ax.plot(group[x], group[y], color=tints[i], marker=MARKERS[i % 7], label=f"{label(colour)} {value:,}")
+        if predicted is not None:
+            ax.plot(group[x], group[predicted], color=tints[i], linestyle="--", linewidth=1.5)
+    if predicted is not None:
+        ax.plot([], [], color=GREY, linestyle="--", linewidth=1.5, label="law")
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    _legend(ax, loc="best")
+    return figure
+
+
+@_styled
+def paired_effects(pairs: pd.DataFrame, summary: pd.DataFrame, title: str = "") -> Figure:
+    """What each step of a factor changes: a dot per pair of runs, the mean and its 95% interval.
+
+    pairs: `runs.paired_effects`; summary: `runs.summarise_effects` of them, one row per step.
+    """
+    figure, ax = plt.subplots(figsize=(6.0, 1.4 + 0.75 * len(summary)))
+    rows = np.arange(len(summary))
+    for row, step in zip(rows, summary["step"], strict=True):
+        effects = pairs.loc[pairs["step"] == step, "effect"].sort_values()
+        spread = row + 0.28 * (np.linspace(-1, 1, len(effects)) if len(effects) > 1 else np.zeros(1))
+        name = "pair of runs" if row == 0 else None
+        ax.plot(effects, spread, "o", color=GREY, markersize=5, alpha=0.6, label=name)
+    arms = [summary["effect"] - summary["low"], summary["high"] - summary["effect"]]
+    ax.errorbar(
+        summary["effect"], rows, xerr=arms, color=ACCENT, marker="D", markersize=8, capsize=6, linestyle="",
+        label="mean, 95% interval", zorder=3,
+    )  # fmt: skip
+    ax.axvline(0, color=INK, linewidth=1)
+    ax.set(xlabel="change of NDCG@5", ylabel=title, ylim=(len(summary) - 0.5, -0.5))
+    ax.set_yticks(rows, summary["step"] + "\n" + summary["pairs"].astype(str) + " pairs")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@_styled
+def observed_vs_predicted(
+    points: pd.DataFrame,
+    observed: str = "valid_ndcg@5",
+    predicted: str = "predicted",
+    kind: str | None = None,
+) -> Figure:
+    """Observed against predicted values with the line of agreement; `kind` names a column of kinds."""
+    figure, ax = plt.subplots(figsize=(6.0, 5.4))
+    groups = points.groupby(kind, sort=False) if kind else [("", points)]
+    for i, (name, group) in enumerate(groups):
+        ax.plot(
+            group[predicted], group[observed], MARKERS[i % 7], color=_tint(i), markersize=7, alpha=0.75,
+            markeredgecolor="white", label=str(name),
+        )  # fmt: skip
+    values = points[[observed, predicted]].to_numpy()
+    ends = [values.min(), values.max()]
+    ax.plot(ends, ends, color=INK, linewidth=1.2, zorder=1)
+    ax.annotate(
+        "equal", (ends[1], ends[1]), xytext=(-6, 8), textcoords="offset points", ha="right", color=INK
+    )
+    ax.set(xlabel=f"predicted {label(observed)}", ylabel=label(observed), aspect="equal")
+    _legend(ax)
+    return figure
+
+
+@_styled
+def holdout_errors(table: pd.DataFrame, fitted: str = "rmse", held_out: str = "rmse_held_out") -> Figure:
+    """Error of each form where it was fitted and where it was not, on a logarithmic axis; the best on top.
+
+    table: one row per form with columns `form`, `fitted` and `held_out` (root mean squared errors of NDCG).
+    """
+    table = table.sort_values(held_out, ignore_index=True)
+    figure, ax = plt.subplots(figsize=(6.0, 1.6 + 0.5 * len(table)))
+    rows = table.index.to_numpy()
+    ax.hlines(rows, table[fitted], table[held_out], color=GREY, linewidth=1.5)
+    ax.plot(table[fitted], rows, "o", color=_tint(0), markersize=9, label="fitted runs")
+    ax.plot(table[held_out], rows, "D", color=ACCENT, markersize=8, label="held-out runs")
+    ax.set(xscale="log", xlabel="root mean squared error [NDCG]", ylim=(len(table) - 0.5, -0.5))
+    ax.set_yticks(rows, table["form"].str.replace("_", " "))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@_styled
+def estimator_curves(
+    curves: pd.DataFrame,
+    x: str = "flops",
+    y: str = "valid_ndcg@5",
+    kind: str = "estimator",
+    points: pd.DataFrame | None = None,
+    log_y: bool = False,
+) -> Figure:
+    """What estimators predict, with their bands, over the runs that they rest on.
+
+    Args:
+        curves: one row per point of a curve: `x`, `y`, `kind` (a line each) and, where there is an interval,
+            `low` and `high`.
+        points: runs with `x` and `y`. The ground beyond the largest is shaded: there, curves extrapolate.
+        log_y: for y that spans decades, such as the best number of parameters.
+    """
+    figure, ax = plt.subplots()
+    if points is not None:
+        ax.plot(points[x], points[y], "o", color=GREY, markersize=5, alpha=0.6, label="runs")
+        if (largest := points[x].max()) < curves[x].max():
+            ax.axvspan(largest, curves[x].max(), color=GREY, alpha=0.12, linewidth=0, label="beyond the runs")
+    for i, (name, curve) in enumerate(curves.sort_values(x).groupby(kind, sort=False)):
+        if {"low", "high"} <= set(curve) and curve["low"].notna().any():
+            ax.fill_between(curve[x], curve["low"], curve["high"], color=_tint(i), alpha=0.2, linewidth=0)
+        ax.plot(curve[x], curve[y], color=_tint(i), linestyle=DASHES[i % 4], label=str(name))
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    if log_y:
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(bottom=0)
+    _legend(ax)
+    return figure
+
+
+@_styled
+def isoflop(
+    points: pd.DataFrame,
+    parabolas: pd.DataFrame,
+    optima: pd.DataFrame,
+    x: str = "params_total",
+    y: str = "valid_ndcg@5",
+    budget: str = "flops",
+) -> Figure:
+    """Quality against size at fixed compute: runs, a parabola per budget, and its optimum.
+
+    Each table has the columns `x`, `y` and `budget`; a parabola is its points in order.
+    """
+    figure, ax = plt.subplots()
+    norm = _log_norm(points[budget])
+    tint = {value: VIRIDIS(norm(value)) for value in points[budget].unique()}
+    for value, group in points.groupby(budget):
+        ax.plot(group[x], group[y], "o", color=tint[value], markersize=6)
+    for value, curve in parabolas.groupby(budget):
+        ax.plot(curve[x], curve[y], color=tint[value], linewidth=1.5)
+    ax.plot(
+        optima[x],
+        optima[y],
+        "*",
+        color=ACCENT,
+        markersize=15,
+        markeredgecolor="white",
+        label="optimum",
+        zorder=4,
+    )
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    _legend(ax, loc="best")
+    _colour_bar(figure, ax, norm, points[budget], budget)
+    return figure
+
+
+def _tint(i: int) -> tuple[float, float, float]:
+    palette = sns.color_palette("colorblind")
+    return palette[i % len(palette)]
+
+
+def _log_norm(values: pd.Series) -> LogNorm:
+    return LogNorm(values.min(), max(values.max(), values.min() * 1.01))
+
+
+def _legend(ax: Axes, loc: Literal["upper left", "best"] = "upper left") -> None:
+    if any(ax.get_legend_handles_labels()[1]):
+        ax.legend(loc=loc)
+
+
+def _colour_bar(figure: Figure, ax: Axes, norm: LogNorm, values: pd.Series, column: str) -> None:
+    """Ticks at the values themselves where they are few and far enough apart, else at 1, 2, 5, 10, ..."""
+    bar = figure.colorbar(ScalarMappable(norm, VIRIDIS), ax=ax, label=label(column))
+    own = np.sort(values.unique())
+    gaps = np.diff(np.log(own)) / max(np.log(own[-1] / own[0]), 1e-9)
+    few = len(own) <= 7 and bool((gaps > 0.08).all())
+    bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=(1, 2, 5)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    bar.ax.yaxis.set_minor_locator(FixedLocator([]))

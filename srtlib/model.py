@@ -229,9 +229,10 @@ class SRT(nn.Module):
         params = parse(ModelParams, config["model"], str(config_path))
         tokenizer_path = folder / "tokenizer.json"
         tokenizer = Tokenizer.from_file(str(tokenizer_path)) if tokenizer_path.is_file() else None
-        model = cls(params, tokenizer)
+        with torch.device("meta"):  # no weights to draw: the file has them
+            model = cls(params, tokenizer)
         try:
-            model.load_state_dict(load_file(folder / "model.safetensors"))
+            model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
         except FileNotFoundError:
             raise
         except Exception as error:

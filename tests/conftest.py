@@ -19,14 +19,19 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Interactions of 60 users with 40 items, sequences of 3 to 30; and the items."""
+    """Interactions of 60 users with 40 items, sequences of 3 to 30, where item i is often followed by i + 1; and the
+    items."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(3, 31, size=60)
+    steps = np.where(rng.random(lengths.sum()) < 0.6, 1, rng.integers(0, 40, size=lengths.sum()))
+    items_in_order = np.cumsum(steps) % 40
+    places = np.concatenate([rng.permutation(n) for n in lengths])
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     log = pd.DataFrame(
         {
             "user_id": np.repeat([f"u{i}" for i in range(60)], lengths),
-            "item_id": [f"i{i}" for i in rng.integers(0, 40, size=lengths.sum())],
-            "timestamp": np.concatenate([rng.permutation(n) for n in lengths]),
+            "item_id": [f"i{i}" for i in items_in_order[starts + places]],
+            "timestamp": places,
         }
     )
     words = np.array("red blue green pen ink paper desk lamp chair old new big small".split())

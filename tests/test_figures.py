@@ -1,0 +1,251 @@
+"""Figures show the numbers they are given, readably: no result is computed in them."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+
+from srtlib import figures, runs
+
+PHONE = 360  # pixels that a phone gives a figure
+GRID = np.geomspace(1e12, 1e17, 30)
+
+
+def make_curves() -> pd.DataFrame:
+    epochs = np.arange(1, 5)
+    parts = [
+        pd.DataFrame(
+            {"epoch": epochs, "flops": 1e12 * size * epochs, "valid_ndcg@5": 0.01 * i + 0.01 * epochs}
+        ).assign(run_id=f"r{i}", params_total=1_000 * size, n_interactions=10 ** (5 - i))
+        for i, size in enumerate([1, 20, 300])
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_points() -> pd.DataFrame:
+    rows = [
+        {"dataset": f"set {t}", "d_model": d, "n_targets": t, "valid_ndcg@5": 0.01 * np.log10(t * d)}
+        for d in (32, 64, 128, 256)
+        for t in (80_000, 800_000, 8_000_000)
+    ]
+    points = pd.DataFrame(rows)
+    return points.assign(
+        predicted=points["valid_ndcg@5"] * 1.1, flops=points["n_targets"] * points["d_model"] * 1e9
+    )
+
+
+def make_pairs() -> pd.DataFrame:
+    effects = {"8 -> 16": [-0.03, -0.01, -0.02], "16 -> 24": [0.01, -0.15]}
+    return pd.DataFrame([{"step": step, "effect": e} for step, values in effects.items() for e in values])
+
+
+def make_estimates() -> pd.DataFrame:
+    ours = pd.DataFrame({"flops": GRID, "valid_ndcg@5": 0.01 * np.log(GRID) - 0.2})
+    ours = ours.assign(
+        low=ours["valid_ndcg@5"] - 0.01, high=ours["valid_ndcg@5"] + 0.01, estimator="ours, 95%"
+    )
+    return pd.concat([ours, ours[["flops", "valid_ndcg@5"]].assign(estimator="published")])
+
+
+def make_isoflop() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    sizes = np.geomspace(1e5, 1e7, 7)
+    tables = [
+        pd.DataFrame(
+            {"params_total": sizes, "valid_ndcg@5": top - 0.001 * np.log(sizes / 1e6) ** 2, "flops": C}
+        )
+        for C, top in [(1e15, 0.05), (1e17, 0.08)]
+    ]
+    both = pd.concat(tables)
+    return both, both, both[both["params_total"].round() == 1e6]
+
+
+def every_figure() -> dict[str, Callable[[], Figure]]:
+    curves, points, pairs = make_curves(), make_points(), make_pairs()
+    frontier = pd.DataFrame({"flops": [1e12, 1e15], "valid_ndcg@5": [0.01, 0.06]})
+    hold_out = pd.DataFrame({"form": ["additive_power_log_data", "sigmoid"], "rmse": [0.002, 0.001]})
+    return {
+        "scaling": lambda: figures.scaling_curves(
+            curves,
+            "interactions_per_parameter",
+            frontier=frontier,
+            fit=lambda C: 0.01 * np.log10(C / 1e11),
+            band=lambda C: (0.0 * C, 0.1 + 0 * C),
+            ceiling=0.12,
+        ),
+        "data": lambda: figures.data_scaling(points, predicted="predicted"),
+        "effects": lambda: figures.paired_effects(pairs, runs.summarise_effects(pairs), "layers"),
+        "agreement": lambda: figures.observed_vs_predicted(points, kind="dataset"),
+        "hold-out": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.012, 0.003])),
+        "estimator": lambda: figures.estimator_curves(make_estimates(), points=points.query("flops < 1e16")),
+        "isoflop": lambda: figures.isoflop(*make_isoflop()),
+    }
+
+
+@pytest.fixture(params=list(every_figure()))
+def figure(request: pytest.FixtureRequest) -> Iterator[Figure]:
+    before = dict(plt.rcParams)
+    figure = every_figure()[request.param]()
+    assert dict(plt.rcParams) == before  # the caller's style is left alone
+    figure.canvas.draw()
+    yield figure
+    plt.close(figure)
+
+
+def shown_texts(figure: Figure) -> list[Text]:
+    """Labels, annotations and legends; not tick labels, some of which lie beyond the view."""
+    labels = [axis.label for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    legends = [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
+    texts = [*labels, *legends, *(text for ax in figure.axes for text in ax.texts)]
+    return [text for text in texts if text.get_text()]
+
+
+def test_type_is_legible_on_a_phone_and_inside_the_figure(figure: Figure) -> None:
+    for text in figure.findobj(Text):
+        assert text.get_fontsize() / 72 * PHONE / figure.get_figwidth() >= 9, text.get_text()
+    assert shown_texts(figure)
+    for text in shown_texts(figure):
+        box = text.get_window_extent()
+        assert min(box.x0, box.y0) >= -2, text.get_text()
+        assert box.x1 <= figure.bbox.x1 + 2, text.get_text()
+        assert box.y1 <= figure.bbox.y1 + 2, text.get_text()
+
+
+def test_tick_labels_do_not_overlap(figure: Figure) -> None:
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [t for t in axis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_text()]
+            boxes = [t.label1.get_window_extent() for t in ticks if t.label1.get_visible()]
+            assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+def test_axes_are_labelled_and_the_ground_is_opaque_white(figure: Figure) -> None:
+    axes = figure.axes[0]
+    assert axes.get_xlabel()
+    assert axes.get_ylabel() or axes.get_yticklabels()[0].get_text()
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    picture.seek(0)
+    pixels = plt.imread(picture)
+    assert (pixels[..., 3] == 1).all()
+    assert (pixels[0, 0, :3] == 1).all()
+
+
+def test_scaling_curves_draw_every_run_and_the_given_laws() -> None:
+    curves = make_curves()
+    frontier = pd.DataFrame({"flops": [1e12, 1e15], "valid_ndcg@5": [0.01, 0.06]})
+    figure = figures.scaling_curves(curves, frontier=frontier, fit=lambda C: C / 1e15, ceiling=0.07)
+    ax = figure.axes[0]
+    drawn = {tuple(line.get_xdata()): tuple(line.get_ydata()) for line in ax.lines}
+    for _, run in curves.groupby("run_id"):
+        assert drawn[tuple(run["flops"])] == tuple(run["valid_ndcg@5"])
+        assert drawn[tuple(run["flops"][-1:])] == tuple(run["valid_ndcg@5"][-1:])  # the dot at its end
+    assert drawn[1e12, 1e15] == (0.01, 0.06)
+    named = {line.get_label(): line for line in ax.lines}
+    fit = named["fit"]
+    np.testing.assert_allclose(fit.get_ydata(), np.asarray(fit.get_xdata()) / 1e15)
+    assert set(named["best achievable"].get_ydata()) == {0.07}
+    assert (ax.get_xscale(), ax.get_xlabel()) == ("log", "training compute [FLOP]")
+    assert figure.axes[1].get_ylabel() == "parameters"
+
+
+def test_colour_follows_the_column_and_brightens_with_it() -> None:
+    curves = make_curves()
+
+    def brightness(colour: str) -> list[float]:
+        lines = figures.scaling_curves(curves, colour).axes[0].lines[::2]
+        return [float(np.dot(to_rgb(line.get_color()), [0.2126, 0.7152, 0.0722])) for line in lines]
+
+    by_parameters, by_data = brightness("params_total"), brightness("n_interactions")
+    assert by_parameters == sorted(by_parameters)
+    assert by_data == sorted(by_data, reverse=True)
+    assert brightness("interactions_per_parameter") == sorted(
+        brightness("interactions_per_parameter"), reverse=True
+    )
+
+
+def test_paired_effects_show_each_pair_and_the_interval() -> None:
+    pairs = make_pairs()
+    summary = runs.summarise_effects(pairs)
+    ax = figures.paired_effects(pairs, summary).axes[0]
+    dots = [sorted(line.get_xdata()) for line in ax.lines[:2]]
+    assert dots == [[-0.03, -0.02, -0.01], [-0.15, 0.01]]
+    (arms,) = ax.collections
+    ends = [segment[:, 0].tolist() for segment in arms.get_segments()]
+    np.testing.assert_allclose(ends, summary[["low", "high"]])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["8 -> 16\n3 pairs", "16 -> 24\n2 pairs"]
+
+
+def test_data_scaling_draws_law_and_runs_of_each_width() -> None:
+    points = make_points()
+    ax = figures.data_scaling(points, predicted="predicted").axes[0]
+    assert ax.get_legend().get_texts()[0].get_text() == "width 32"
+    drawn = [tuple(line.get_ydata()) for line in ax.lines]
+    for _, group in points.groupby("d_model"):
+        assert tuple(group["valid_ndcg@5"]) in drawn
+        assert tuple(group["predicted"]) in drawn
+
+
+def test_agreement_lies_on_the_diagonal_and_kinds_differ_in_shape() -> None:
+    points = make_points()
+    ax = figures.observed_vs_predicted(points.assign(predicted=points["valid_ndcg@5"]), kind="dataset").axes[
+        0
+    ]
+    kinds = ax.lines[:-1]
+    assert all((line.get_xdata() == line.get_ydata()).all() for line in kinds)
+    assert len({line.get_marker() for line in kinds}) == len({line.get_color() for line in kinds}) == 3
+
+
+def test_hold_out_puts_the_form_that_predicts_best_on_top() -> None:
+    table = pd.DataFrame({"form": ["a", "b_c"], "rmse": [0.001, 0.003], "rmse_held_out": [0.012, 0.0026]})
+    ax = figures.holdout_errors(table).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["b c", "a"]
+    assert ax.yaxis_inverted()
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[0.003, 0.001], [0.0026, 0.012]]
+
+
+def test_estimator_shades_what_lies_beyond_the_runs() -> None:
+    points = pd.DataFrame({"flops": [1e13, 1e15], "valid_ndcg@5": [0.05, 0.1]})
+    ax = figures.estimator_curves(make_estimates(), points=points).axes[0]
+    (shade,) = [patch for patch in ax.patches if patch.get_label() == "beyond the runs"]
+    np.testing.assert_allclose([shade.get_x(), shade.get_x() + shade.get_width()], [1e15, 1e17])
+    assert len(ax.collections) == 1  # one band: the published law has no interval
+    within = figures.estimator_curves(make_estimates(), points=points.assign(flops=[1e13, 1e18])).axes[0]
+    assert not within.patches
+
+
+def test_isoflop_marks_the_optima() -> None:
+    points, parabolas, optima = make_isoflop()
+    figure = figures.isoflop(points, parabolas, optima)
+    (stars,) = [line for line in figure.axes[0].lines if line.get_label() == "optimum"]
+    np.testing.assert_allclose(stars.get_xdata(), 1e6)
+    assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["1e15", "1e17"]
+
+
+def test_one_value_of_the_colour_is_no_error() -> None:
+    assert figures.scaling_curves(make_curves().query("run_id == 'r1'")).axes[1].get_ylabel() == "parameters"
+
+
+def test_no_torch() -> None:
+    code = "import sys, srtlib.figures; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    plt.close("all")

@@ -1,0 +1,53 @@
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from srtlib import runs
+from srtlib.params import Scaling
+from srtlib.sweep import Experiment, SweepError, scaling_experiments, subsets, sweep
+
+STUDY = Scaling.model_validate(
+    {
+        "interactions": [150, 400, 10**9],
+        "models": [{"d_model": 4}, {"d_model": 8}],
+        "panel_users": 30,
+        "train": {"epochs": 2, "n_negatives": 8, "batch_size": 128},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
+    path = tmp_path_factory.mktemp("data")
+    for table, stem in zip(tables, ("interactions", "items"), strict=True):
+        table.to_parquet(path / f"{stem}.parquet")
+    return str(path)
+
+
+def test_subsets_grow_and_are_cut_to_the_whole(folder: str, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    table = subsets(STUDY, folder)
+    assert table["n_interactions"].tolist()[-1] == len(tables[0])
+    assert table["n_interactions"].is_monotonic_increasing
+    assert table["n_users"].is_monotonic_increasing
+
+
+def test_a_study_is_a_grid_and_runs_once(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiments = scaling_experiments(STUDY, folder)
+    assert len(experiments) == 6
+    first = sweep(experiments, tmp_path, workers=2)
+    assert sorted(first["n_interactions"].unique()) == sorted({e.n_interactions for e in experiments})
+    assert first["panel_n_items"].nunique() == first["panel_fingerprint"].nunique() == 1
+    monkeypatch.setattr(sys.modules["srtlib.sweep"], "_carry_out", lambda *_: pytest.fail("ran again"))
+    pd.testing.assert_frame_equal(sweep(experiments, tmp_path), first)
+
+
+def test_one_failure_stops_no_other(folder: str, tmp_path: Path) -> None:
+    good, other = scaling_experiments(STUDY, folder)[:2]
+    model = good.recipe.model.model_copy(update={"encoder": "fixed_vectors", "vector_dim": 3})  # there are none
+    bad = Experiment(good.dataset, good.n_interactions, 30, good.recipe.model_copy(update={"model": model}), 0)
+    with pytest.raises(SweepError, match=f"1 of 2 experiments failed: run {bad.run_id()}: ValueError: .*no item vectors"):
+        sweep([bad, other], tmp_path, workers=1)
+    assert runs.finished(tmp_path) == {other.run_id()}
+    assert "Traceback" in (tmp_path / bad.run_id() / "summary.json").read_text()
