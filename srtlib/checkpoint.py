@@ -41,9 +41,7 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     """Put the newest sound checkpoint into model and optimiser and return its state; None if there is none.
 
     A damaged one is named in a warning, removed, and the one before it is used.

@@ -137,9 +137,7 @@ def scaling_curves(
     for _, run in curves.sort_values(x).groupby("run_id", sort=False):
         tint = VIRIDIS(norm(run[colour].iloc[0]))
         ax.plot(run[x], run[y], color=tint, linewidth=width, alpha=0.8)
-        ax.plot(
-            run[x].iloc[-1], run[y].iloc[-1], "o", color=tint, markersize=5, markeredgecolor="white", zorder=3
-        )
+        ax.plot(run[x].iloc[-1], run[y].iloc[-1], "o", color=tint, markersize=5, markeredgecolor="white", zorder=3)
     if frontier is not None:
         ax.plot(frontier[x], frontier[y], color=INK, label="frontier", zorder=4)
     if fit is not None:
@@ -230,9 +228,7 @@ def observed_vs_predicted(
     values = points[[observed, predicted]].to_numpy()
     ends = [values.min(), values.max()]
     ax.plot(ends, ends, color=INK, linewidth=1.2, zorder=1)
-    ax.annotate(
-        "equal", (ends[1], ends[1]), xytext=(-6, 8), textcoords="offset points", ha="right", color=INK
-    )
+    ax.annotate("equal", (ends[1], ends[1]), xytext=(-6, 8), textcoords="offset points", ha="right", color=INK)
     ax.set(xlabel=f"predicted {label(observed)}", ylabel=label(observed), aspect="equal")
     _legend(ax)
     return figure

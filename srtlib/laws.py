@@ -65,9 +65,7 @@ class Law:
     def formula(self) -> str:
         return FORMS[self.form].formulas[self.metric]
 
-    def predict(
-        self, N: Any = None, D: Any = None, C: Any = None, U: Any = None, epochs: Any = None
-    ) -> Any:
+    def predict(self, N: Any = None, D: Any = None, C: Any = None, U: Any = None, epochs: Any = None) -> Any:
         """Prediction at each point of the inputs (a float for scalars)."""
         x = _log_inputs(FORMS[self.form], {"N": N, "D": D, "C": C, "U": U, "epochs": epochs})
         y = FORMS[self.form].predict(np.array(list(self.params.values())), x, self.sign)

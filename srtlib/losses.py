@@ -28,9 +28,7 @@ class NegativeSampler:
         >>> sampler.draw((1000,), torch.Generator().manual_seed(0)).double().mean().item() > 0.95
         True
         """
-        points = torch.rand(
-            shape, generator=generator, device=self.cumulative.device, dtype=self.cumulative.dtype
-        )
+        points = torch.rand(shape, generator=generator, device=self.cumulative.device, dtype=self.cumulative.dtype)
         found = torch.searchsorted(self.cumulative, points * self.cumulative[-1], right=True)
         return found.clamp_(max=len(self.cumulative) - 1)
 
@@ -73,7 +71,7 @@ def sampled_softmax(
 
 
 def _hits(targets: Tensor, negative_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Places (row, column) where a negative is the row's target; for shared negatives by search, without an S x K table."""
+    """Places (row, column) where a negative is its row's target; shared ones are searched for, with no S x K table."""
     if negative_ids.dim() == 2:
         rows, columns = (negative_ids == targets.unsqueeze(1)).nonzero(as_tuple=True)
         return rows, columns
@@ -81,8 +79,5 @@ def _hits(targets: Tensor, negative_ids: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.searchsorted(ordered, targets.to(ordered.dtype))
     counts = torch.searchsorted(ordered, targets.to(ordered.dtype), right=True) - first
     rows = torch.repeat_interleave(torch.arange(len(targets), device=targets.device), counts)
-    within = torch.arange(len(rows), device=targets.device) - torch.repeat_interleave(
-        counts.cumsum(0) - counts, counts
-    )
+    within = torch.arange(len(rows), device=targets.device) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
     return rows, order[torch.repeat_interleave(first, counts) + within]
-

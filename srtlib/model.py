@@ -145,9 +145,7 @@ class SRT(nn.Module):
         self.input_norm = nn.LayerNorm(params.d_model, eps=params.norm_eps)
         self.dropout = nn.Dropout(params.dropout)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layers))
-        self.final_norm = (
-            nn.LayerNorm(params.d_model, eps=params.norm_eps) if params.norm == "pre" else nn.Identity()
-        )
+        self.final_norm = nn.LayerNorm(params.d_model, eps=params.norm_eps) if params.norm == "pre" else nn.Identity()
         self.apply(_initialise)
 
     @property

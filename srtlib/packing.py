@@ -6,6 +6,7 @@ the same packed axis feeds variable-length attention.
 Shapes: T packed tokens, S supervised positions, W windows.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -148,11 +149,12 @@ def _ramp(counts: Tensor) -> Tensor:
 
 
 def _cut(costs: Tensor, budget: int) -> list[tuple[int, int]]:
-    """Consecutive stretches whose cost stays within `budget` (a single dearer element stands alone)."""
-    total = torch.cumsum(costs, 0).cpu()
-    cuts, first, spent = [], 0, 0
-    while first < len(total):
-        last = max(first + 1, int(torch.searchsorted(total, spent + budget, right=True)))
-        cuts.append((first, last))
-        first, spent = last, int(total[last - 1])
-    return cuts
+    """Consecutive stretches of about equal cost, each within `budget` (an element dearer than that stands alone)."""
+    if not len(costs):
+        return []
+    reached = torch.cumsum(costs, 0)
+    total, dearest = int(reached[-1]), int(costs.max())
+    n_stretches = math.ceil(total / max(1, budget - dearest + 1))
+    stretch_of = (reached - 1) * n_stretches // total
+    ends = torch.cumsum(torch.unique_consecutive(stretch_of, return_counts=True)[1], 0).tolist()
+    return list(zip([0, *ends], ends, strict=False))

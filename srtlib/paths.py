@@ -46,12 +46,12 @@ def write_text(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def make_folder(path: Path, fill: Callable[[Path], None]) -> Path:
+def make_folder(path: Path, fill: Callable[[Path], object]) -> Path:
     """Return `path`, made by `fill(aside)` and a rename if it was not there: never half-written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as tmp:
-    ...     made = make_folder(Path(tmp) / "a", lambda p: (p / "x").write_text("1") and None)
+    ...     made = make_folder(Path(tmp) / "a", lambda p: (p / "x").write_text("1"))
     ...     (made / "x").read_text()
     '1'
     """

@@ -1,9 +1,12 @@
-"""The authors' recorded runs: an MLflow SQLite store, read with sqlite3 alone.
+"""The authors' recorded runs, an MLflow SQLite store read with sqlite3 alone, and their published estimators.
 
 119 runs (116 distinct configurations, three of them repeated) on five samples of the Amazon Product Data,
 with a validation every five epochs and one test. Source: github.com/mercadolibre/srt, MIT licence.
 `srtlib.runs.table` and `srtlib.runs.curves` are the way to read them; any store that the authors' code
 wrote reads the same.
+
+>>> round(float(predict_from_compute(1e16)), 3), round(float(predict_from_data(1e7, 4e6)), 3)
+(0.111, 0.108)
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pooch
 
@@ -66,6 +72,48 @@ def published() -> Path:
         ) from error
 
 
+def skip_cells_without(runs: str) -> None:
+    """In a notebook about the published runs: where they cannot be had, say why and let no later cell run.
+
+    Does nothing if `runs` is not "published": a path that is not there is an error, not a reason to skip.
+    """
+    try:
+        if runs == "published":
+            published()
+    except FileNotFoundError as error:
+        from IPython.core.getipython import get_ipython
+
+        if (shell := get_ipython()) is None:
+            raise
+        print(f"Skipped: {error}")
+        shell.input_transformers_cleanup.insert(0, lambda lines: [])
+
+
+COMPUTE_LAW = {"A": 0.396, "k": 0.18, "m": 24.44, "d": 0.247}
+"""Published coefficients of the form "sigmoid", compute counted the paper's way."""
+DATA_LAW = {"E": 0.163, "A": 18.56, "B": 2.9, "alpha": 0.376, "beta": 0.364}
+"""Published coefficients of the form "additive_power": N total parameters, D training targets."""
+
+
+def predict_from_compute(C: npt.ArrayLike) -> Any:
+    """The published compute estimator: NDCG@5 of the frontier at compute C, counted the paper's way [FLOP]."""
+    A, k, m, d = COMPUTE_LAW.values()
+    return A / (1 + np.exp(-k * (np.log(C) - m))) - d
+
+
+def predict_from_data(N: npt.ArrayLike, D: npt.ArrayLike) -> Any:
+    """The published data estimator: NDCG@5 of a model of N parameters in all, learnt from D training targets."""
+    E, A, B, alpha, beta = DATA_LAW.values()
+    return E - A / np.asarray(N, float) ** alpha - B / np.asarray(D, float) ** beta
+
+
+def refit_data_law(runs: pd.DataFrame, y: str = "valid_ndcg@5_final") -> dict[str, float]:
+    """E, A and B of the data law by linear least squares on a table of runs, the published exponents held."""
+    powers = [-(runs[size] ** -DATA_LAW[power]) for size, power in [("params_total", "alpha"), ("n_targets", "beta")]]
+    solution = np.linalg.lstsq(np.column_stack([np.ones(len(runs)), *powers]), runs[y])[0]
+    return dict(zip("EAB", solution.tolist(), strict=True))
+
+
 def read_mlflow(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs (one row each) and curves (one row per evaluation), with the column names of `srtlib.runs`.
 
@@ -76,9 +124,7 @@ def read_mlflow(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         try:
             params = pd.read_sql("select run_uuid as run_id, key, value from params", store)
             metrics = pd.read_sql("select run_uuid as run_id, * from metrics where not is_nan", store)
-            done = pd.read_sql(
-                "select * from runs where lifecycle_stage = 'active' and status = 'FINISHED'", store
-            )
+            done = pd.read_sql("select * from runs where lifecycle_stage = 'active' and status = 'FINISHED'", store)
         except pd.errors.DatabaseError as error:
             raise ValueError(f"{path} is not an MLflow SQLite store: {error}") from error
     config = _wide(params[params["run_id"].isin(done["run_uuid"])], ["run_id"], _PARAMS, path)

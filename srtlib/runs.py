@@ -160,7 +160,7 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """What `finish` or `fail` recorded; empty before."""
-        return _read_summary(self.path)
+        return read_summary(self.path)
 
     @property
     def status(self) -> str:
@@ -218,11 +218,12 @@ def finished(root: Path | str) -> set[str]:
 
 def _finished_paths(root: Path) -> Iterator[Path]:
     for config in sorted(root.glob("*/config.json")):
-        if _read_summary(config.parent).get("status") == "finished":
+        if read_summary(config.parent).get("status") == "finished":
             yield config.parent
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of the run in the folder `path`; empty while it has none."""
     try:
         return json.loads((path / "summary.json").read_text())
     except FileNotFoundError:
@@ -304,15 +305,13 @@ def _locate(source: Path | str) -> Path:
     for candidate in (path, project_root() / path):
         if candidate.exists():
             return candidate
-    raise FileNotFoundError(
-        f"no runs at {source}: expected a store's folder or a .csv, .parquet or .sqlite file"
-    )
+    raise FileNotFoundError(f"no runs at {source}: expected a store's folder or a .csv, .parquet or .sqlite file")
 
 
 def _read_store(root: Path, kind: str) -> pd.DataFrame:
     records = []
     for path in _finished_paths(root):
-        config, summary = json.loads((path / "config.json").read_text()), _read_summary(path)
+        config, summary = json.loads((path / "config.json").read_text()), read_summary(path)
         run = {"run_id": path.name, **_config_columns(config)}
         if kind == "runs":
             records.append({**run, **_summary_columns(summary)})
@@ -334,7 +333,12 @@ def _config_columns(config: dict[str, Any]) -> dict[str, Any]:
             plain = json.dumps(value) if isinstance(value, dict) else value
             columns[key if key not in columns else f"{section}_{key}"] = plain
     panel = {f"panel_{key}": value for key, value in config.get("panel", {}).items()}
-    return {**columns, **dataset, **panel, **{key: config[key] for key in ("seed", "recipe") if key in config}}
+    return {
+        **columns,
+        **dataset,
+        **panel,
+        **{key: config[key] for key in ("seed", "recipe") if key in config},
+    }
 
 
 def _summary_columns(summary: dict[str, Any]) -> dict[str, Any]:
@@ -382,7 +386,7 @@ def paired_effects(
 ) -> pd.DataFrame:
     """Relative effect of each step of `factor` between runs equal in the rest of `design`.
 
-    A step joins neighbouring levels of the table ("8 -> 16"); repeated runs are averaged first. One row per
+    A step joins neighbouring levels (numbers) of the table ("8 -> 16"); repeated runs are averaged first. One row per
     pair: the shared design, `low`, `high`, `step`, both metrics and `effect` = metric_high / metric_low - 1.
     """
     shared = [name for name in design if name != factor]
@@ -394,7 +398,7 @@ def paired_effects(
     if not pairs:
         raise ValueError(f"{factor} has one level only: no pairs to compare")
     frame = pd.concat(pairs).reset_index()
-    frame["step"] = frame["low"].astype(str) + " -> " + frame["high"].astype(str)
+    frame["step"] = [f"{low:,} -> {high:,}" for low, high in zip(frame["low"], frame["high"], strict=True)]
     return frame.assign(effect=frame["metric_high"] / frame["metric_low"] - 1)
 
 

@@ -58,10 +58,9 @@ def scaling_experiments(params: Scaling, dataset: str, seed: int = 0) -> list[Ex
     """
     samples = subsets(params, dataset, seed)
     experiments = []
-    for row in samples.itertuples():
+    for size, n_targets in samples[["n_interactions", "n_targets"]].to_numpy().tolist():
         for model in params.models:
-            recipe = _recipe(params, model.model_dump(), int(row.n_targets), dataset, seed)
-            size = int(row.n_interactions)
+            recipe = _recipe(params, model.model_dump(), n_targets, dataset, seed)
             experiments.append(Experiment(dataset, size, params.panel_users, recipe, seed))
     return sorted(experiments, key=lambda e: -e.n_interactions * e.recipe.model.d_model**2)
 
@@ -105,9 +104,7 @@ def _carry_out(todo: Sequence[Experiment], store: Path, workers: int, progress_b
         tqdm(total=len(todo), desc="runs", disable=None if progress_bar else True) as bar,
     ):
         devices = _devices()
-        futures = [
-            pool.submit(_run, experiment, store, devices[i % len(devices)]) for i, experiment in enumerate(todo)
-        ]
+        futures = [pool.submit(_run, experiment, store, devices[i % len(devices)]) for i, experiment in enumerate(todo)]
         for future in as_completed(futures):
             error = future.result()
             if error:

@@ -7,9 +7,8 @@ continues exactly where it was, with no random state to restore.
 import math
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +17,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from srtlib import distributed
 from srtlib.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import dataset_tokenizer
@@ -30,7 +31,7 @@ from srtlib.model import SRT, BagFeatures, Features
 from srtlib.packing import Batch, Epoch, Sequences
 from srtlib.params import ModelParams, Recipe, TrainParams
 from srtlib.paths import project_root
-from srtlib.runs import Run
+from srtlib.runs import Run, read_summary, run_id
 
 SELECT_BY = "ndcg@5"  # the best checkpoint is the one with the highest validation value of this
 MAX_BAD_STEPS = 10  # steps with a non-finite loss or gradient in a row, skipped, before training stops
@@ -161,34 +162,42 @@ def train(
     `eval_every` epochs, test once, with the weights that were best on validation. model: start from these weights
     instead of fresh ones. Returns the best model and the run's summary (columns: see srtlib.runs).
 
-    A run of the same configuration that was interrupted is resumed; a finished one is not trained again. Raises
-    NonFiniteLossError after ten non-finite steps in a row, naming the step; the last good checkpoint stays.
+    A run of the same configuration that was interrupted is resumed; a finished one is not trained again. Under
+    torchrun the processes share each batch (DDP) and the first one evaluates and writes. Raises NonFiniteLossError
+    after ten non-finite steps in a row, naming the step; the last good checkpoint stays.
     """
-    judged_on = panel or dataset
-    with Run.open(runs, config_of(dataset, recipe, panel)) as run:
-        if run.status != "finished":
-            trainer = Trainer(recipe, dataset, judged_on, run, model, pick_device(device))
-            with _seeded():
-                trainer.fit(checkpoint_seconds, progress_bar)
+    config = config_of(dataset, recipe, panel)
+    place = distributed.setup(pick_device(device))
+    path = runs / run_id(config)
+    with Run.open(runs, config) if distributed.rank() == 0 else nullcontext() as run, torch.random.fork_rng():
+        distributed.barrier()  # the first process has the lock, or has failed
+        if read_summary(path).get("status") != "finished":
+            trainer = Trainer(recipe, dataset, panel or dataset, path, run, model, place)
+            trainer.fit(checkpoint_seconds, progress_bar)
             trainer.finish()
-        return SRT.from_pretrained(run.path / "model", pick_device(device)), run.summary
+            distributed.barrier()
+    return SRT.from_pretrained(path / "model", place), read_summary(path)
 
 
 class Trainer:
-    """One run in progress: model, optimiser, where it stands, and the store that it writes to."""
+    """One run in progress: model, optimiser, where it stands, and the folder and run that it writes to (the run is
+    None in all processes but the first)."""
 
     def __init__(
         self,
         recipe: Recipe,
         dataset: Dataset,
         judged_on: Dataset,
-        run: Run,
+        path: Path,
+        run: Run | None,
         model: SRT | None,
         device: torch.device,
     ) -> None:
-        self.params, self.run, self.device = recipe.train, run, device
+        self.params, self.path, self.run, self.device = recipe.train, path, run, device
         self.model = (model or new_model(recipe.model, dataset, recipe.train.seed)).to(device)
-        self.objective = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
+        self.objective: nn.Module = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
+        if distributed.world() > 1:
+            self.objective = DistributedDataParallel(self.objective)
         self.sequences = Sequences(dataset, recipe.model.max_len, device)
         self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device)
         self.optimizer = make_optimizer(self.model, self.params)
@@ -200,16 +209,19 @@ class Trainer:
 
     @property
     def checkpoints(self) -> Path:
-        return self.run.path / "checkpoints"
+        return self.path / "checkpoints"
 
     def resume(self) -> None:
         state = load_checkpoint(self.checkpoints, self.model, self.optimizer)
         if state is not None:
             self.at = Progress(**{name: state[name] for name in asdict(self.at)})
-        self.run.truncate(self.at.step)
+        distributed.barrier()
+        if self.run:
+            self.run.truncate(self.at.step)
 
     def checkpoint(self) -> None:
-        save_checkpoint(self.checkpoints, self.at.step, self.model, self.optimizer, asdict(self.at))
+        if self.run:
+            save_checkpoint(self.checkpoints, self.at.step, self.model, self.optimizer, asdict(self.at))
 
     def fit(self, checkpoint_seconds: float, progress_bar: bool) -> None:
         """Train to the last epoch, validating and checkpointing on the way; Ctrl-C leaves a checkpoint."""
@@ -217,7 +229,7 @@ class Trainer:
         total = self.params.epochs * max(1, int((self.sequences.offsets.diff() - 3).sum()))
         bar = tqdm(
             total=total, initial=self.at.targets_seen, unit=" targets", unit_scale=True,
-            disable=None if progress_bar else True, desc=self.run.id, dynamic_ncols=True,
+            disable=None if progress_bar and self.run else True, desc=self.path.name, dynamic_ncols=True,
         )  # fmt: skip
         try:
             while self.at.epoch < self.params.epochs:
@@ -239,7 +251,9 @@ class Trainer:
 
     def finish(self) -> None:
         """Test the best weights once and write the summary."""
-        best = SRT.from_pretrained(self.run.path / "model", self.device)
+        if self.run is None:
+            return
+        best = SRT.from_pretrained(self.path / "model", self.device)
         test = self._ranks(best, "test")
         rows = [row for row in self.run.rows() if f"valid_{SELECT_BY}" in row]
         self.run.finish(
@@ -261,26 +275,30 @@ class Trainer:
 
     def _epoch(self) -> Epoch:
         generator = torch.Generator().manual_seed(_mix(self.params.seed, self.at.epoch, 1))
-        return self.sequences.epoch(self.params.supervise, self.params.batch_size, generator)
+        epoch = self.sequences.epoch(self.params.supervise, self.params.batch_size, generator)
+        # A last batch of fewer windows than processes has nothing for some of them.
+        return replace(epoch, cuts=[cut for cut in epoch.cuts if cut[1] - cut[0] >= distributed.world()])
 
     def _step(self, epoch: Epoch) -> int:
         """One optimiser step; returns the targets that it learnt from."""
         began = time.monotonic()
-        torch.manual_seed(_mix(self.params.seed, self.at.step, 2))
-        batch = epoch.batch(self.at.batch)
+        rank, world = distributed.rank(), distributed.world()
+        torch.manual_seed(_mix(self.params.seed, self.at.step, 2 + rank))
+        batch = epoch.batch(self.at.batch, rank, world)
         share = (self.at.epoch + (self.at.batch + 1) / len(epoch)) / self.params.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * learning_rate_factor(share, self.params)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"
-        ):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
             loss, shape = self.objective(batch, self._negatives(batch), self.sampler.log_q)
-        loss.backward()
+        own = len(batch.targets)
+        loss_sum, n, flops = distributed.total(
+            [loss.item() * own, own, training_flops(self.model.params, shape)], self.device
+        )
+        (loss * (own * world / n)).backward()  # DDP averages over processes: the mean over all targets remains
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
-        value = loss.item()
-        n = len(batch.targets)
+        value = loss_sum / n
         if math.isfinite(value) and bool(torch.isfinite(norm)):
             self.optimizer.step()
             self.at.loss_sum, self.at.loss_steps = self.at.loss_sum + value, self.at.loss_steps + 1
@@ -288,11 +306,11 @@ class Trainer:
         else:
             self._bad_step(value)
         self.at.step, self.at.batch = self.at.step + 1, self.at.batch + 1
-        self.at.targets_seen += n
-        self.at.flops += training_flops(self.model.params, shape)
+        self.at.targets_seen += int(n)
+        self.at.flops += flops
         self.at.flops_paper += self.paper_flops_per_target * n
         self.at.wall_s += time.monotonic() - began
-        return n
+        return int(n)
 
     def _negatives(self, batch: Batch) -> Tensor:
         if self.params.objective == "full_softmax":
@@ -305,16 +323,18 @@ class Trainer:
         if self.at.bad_in_a_row >= MAX_BAD_STEPS:
             first = self.at.step + 1 - self.at.bad_in_a_row
             raise NonFiniteLossError(
-                f"run {self.run.id}: loss {loss} or its gradient is not finite since step {first} "
+                f"run {self.path.name}: loss {loss} or its gradient is not finite since step {first} "
                 f"({self.at.bad_in_a_row} steps in a row); expected finite: lower the learning rate. "
-                f"The last good checkpoint is kept in {self.run.path}"
+                f"The last good checkpoint is kept in {self.path}"
             )
 
     def _validate(self) -> None:
+        if self.run is None:
+            return
         values = metrics(self._ranks(self.model, "valid"))
         if values[SELECT_BY] > self.at.best.get(SELECT_BY, -1.0):
             self.at.best, self.at.best_step = values, self.at.step
-            self.model.save_pretrained(self.run.path / "model")
+            self.model.save_pretrained(self.path / "model")
         loss = self.at.loss_sum / max(1, self.at.loss_steps)
         self.at.loss_sum, self.at.loss_steps = 0.0, 0
         self.run.log(
@@ -346,9 +366,7 @@ def make_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimiz
     """Adam or AdamW, fused. AdamW leaves vectors (biases, norms) undecayed; Adam decays all, as the authors do."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if params.optimizer == "adam":
-        return torch.optim.Adam(
-            parameters, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
-        )
+        return torch.optim.Adam(parameters, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True)
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": params.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
@@ -395,10 +413,3 @@ def provenance(device: torch.device) -> dict[str, str]:
 def _mix(seed: int, number: int, purpose: int) -> int:
     """A seed for one step or epoch: distinct purposes and numbers give unrelated streams."""
     return (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + purpose * 0x94D049BB133111EB) % (1 << 63)
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Leave the caller's random state as it was."""
-    with torch.random.fork_rng():
-        yield

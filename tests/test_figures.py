@@ -28,9 +28,9 @@ GRID = np.geomspace(1e12, 1e17, 30)
 def make_curves() -> pd.DataFrame:
     epochs = np.arange(1, 5)
     parts = [
-        pd.DataFrame(
-            {"epoch": epochs, "flops": 1e12 * size * epochs, "valid_ndcg@5": 0.01 * i + 0.01 * epochs}
-        ).assign(run_id=f"r{i}", params_total=1_000 * size, n_interactions=10 ** (5 - i))
+        pd.DataFrame({"epoch": epochs, "flops": 1e12 * size * epochs, "valid_ndcg@5": 0.01 * i + 0.01 * epochs}).assign(
+            run_id=f"r{i}", params_total=1_000 * size, n_interactions=10 ** (5 - i)
+        )
         for i, size in enumerate([1, 20, 300])
     ]
     return pd.concat(parts, ignore_index=True)
@@ -43,9 +43,7 @@ def make_points() -> pd.DataFrame:
         for t in (80_000, 800_000, 8_000_000)
     ]
     points = pd.DataFrame(rows)
-    return points.assign(
-        predicted=points["valid_ndcg@5"] * 1.1, flops=points["n_targets"] * points["d_model"] * 1e9
-    )
+    return points.assign(predicted=points["valid_ndcg@5"] * 1.1, flops=points["n_targets"] * points["d_model"] * 1e9)
 
 
 def make_pairs() -> pd.DataFrame:
@@ -55,18 +53,14 @@ def make_pairs() -> pd.DataFrame:
 
 def make_estimates() -> pd.DataFrame:
     ours = pd.DataFrame({"flops": GRID, "valid_ndcg@5": 0.01 * np.log(GRID) - 0.2})
-    ours = ours.assign(
-        low=ours["valid_ndcg@5"] - 0.01, high=ours["valid_ndcg@5"] + 0.01, estimator="ours, 95%"
-    )
+    ours = ours.assign(low=ours["valid_ndcg@5"] - 0.01, high=ours["valid_ndcg@5"] + 0.01, estimator="ours, 95%")
     return pd.concat([ours, ours[["flops", "valid_ndcg@5"]].assign(estimator="published")])
 
 
 def make_isoflop() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     sizes = np.geomspace(1e5, 1e7, 7)
     tables = [
-        pd.DataFrame(
-            {"params_total": sizes, "valid_ndcg@5": top - 0.001 * np.log(sizes / 1e6) ** 2, "flops": C}
-        )
+        pd.DataFrame({"params_total": sizes, "valid_ndcg@5": top - 0.001 * np.log(sizes / 1e6) ** 2, "flops": C})
         for C, top in [(1e15, 0.05), (1e17, 0.08)]
     ]
     both = pd.concat(tables)
@@ -173,9 +167,7 @@ def test_colour_follows_the_column_and_brightens_with_it() -> None:
     by_parameters, by_data = brightness("params_total"), brightness("n_interactions")
     assert by_parameters == sorted(by_parameters)
     assert by_data == sorted(by_data, reverse=True)
-    assert brightness("interactions_per_parameter") == sorted(
-        brightness("interactions_per_parameter"), reverse=True
-    )
+    assert brightness("interactions_per_parameter") == sorted(brightness("interactions_per_parameter"), reverse=True)
 
 
 def test_paired_effects_show_each_pair_and_the_interval() -> None:
@@ -202,9 +194,7 @@ def test_data_scaling_draws_law_and_runs_of_each_width() -> None:
 
 def test_agreement_lies_on_the_diagonal_and_kinds_differ_in_shape() -> None:
     points = make_points()
-    ax = figures.observed_vs_predicted(points.assign(predicted=points["valid_ndcg@5"]), kind="dataset").axes[
-        0
-    ]
+    ax = figures.observed_vs_predicted(points.assign(predicted=points["valid_ndcg@5"]), kind="dataset").axes[0]
     kinds = ax.lines[:-1]
     assert all((line.get_xdata() == line.get_ydata()).all() for line in kinds)
     assert len({line.get_marker() for line in kinds}) == len({line.get_color() for line in kinds}) == 3

@@ -5,16 +5,22 @@ import torch.nn.functional as F
 
 from srtlib.losses import NegativeSampler, full_softmax, sampled_softmax
 
-S, K, D, I = 12, 7, 5, 9
+S, K, D, N_ITEMS = 12, 7, 5, 9
 
 
 def inputs(shared: bool) -> dict[str, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
-    catalogue = torch.randn(I, D, generator=g)
-    targets = torch.randint(I, (S,), generator=g)
-    ids = torch.randint(I, (K,) if shared else (S, K), generator=g)
-    log_q = torch.log_softmax(torch.randn(I, generator=g), 0)
-    return {"outputs": torch.randn(S, D, generator=g), "catalogue": catalogue, "targets": targets, "ids": ids, "q": log_q}
+    catalogue = torch.randn(N_ITEMS, D, generator=g)
+    targets = torch.randint(N_ITEMS, (S,), generator=g)
+    ids = torch.randint(N_ITEMS, (K,) if shared else (S, K), generator=g)
+    log_q = torch.log_softmax(torch.randn(N_ITEMS, generator=g), 0)
+    return {
+        "outputs": torch.randn(S, D, generator=g),
+        "catalogue": catalogue,
+        "targets": targets,
+        "ids": ids,
+        "q": log_q,
+    }
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -22,7 +28,13 @@ def inputs(shared: bool) -> dict[str, torch.Tensor]:
 def test_sampled_softmax_equals_the_dense_formula(shared: bool, on_positive: bool) -> None:
     x = inputs(shared)
     loss = sampled_softmax(
-        x["outputs"], x["catalogue"][x["targets"]], x["catalogue"][x["ids"]], x["targets"], x["ids"], x["q"], on_positive
+        x["outputs"],
+        x["catalogue"][x["targets"]],
+        x["catalogue"][x["ids"]],
+        x["targets"],
+        x["ids"],
+        x["q"],
+        on_positive,
     )
     total = 0.0
     hits = 0
@@ -44,8 +56,8 @@ def test_sampled_softmax_equals_the_dense_formula(shared: bool, on_positive: boo
 def test_all_items_as_negatives_give_the_full_softmax() -> None:
     """Uniform q and each item drawn once: K q = 1, so the corrected scores are the catalogue's own."""
     x = inputs(shared=True)
-    ids = torch.arange(I)
-    uniform = torch.full((I,), -np.log(I))
+    ids = torch.arange(N_ITEMS)
+    uniform = torch.full((N_ITEMS,), -np.log(N_ITEMS))
     sampled = sampled_softmax(
         x["outputs"], x["catalogue"][x["targets"]], x["catalogue"], x["targets"], ids, uniform, False
     )

@@ -11,7 +11,10 @@ GOOD = {"interactions": [10], "models": [{"d_model": 8}], "panel_users": 5}
     ("values", "message"),
     [
         ({**GOOD, "interaction": [1]}, r"interaction: unknown key; expected one of interactions, models"),
-        ({**GOOD, "models": [{"d_modell": 8, "d_model": 8}]}, r"models.0.d_modell: unknown key; expected one of d_model"),
+        (
+            {**GOOD, "models": [{"d_modell": 8, "d_model": 8}]},
+            r"models.0.d_modell: unknown key; expected one of d_model",
+        ),
         ({**GOOD, "interactions": "many"}, r"interactions: .*got 'many'"),
         ({**GOOD, "panel_users": 0}, r"panel_users: .*greater than 0, got 0"),
         ({"interactions": [10]}, r"models: Field required; panel_users: Field required"),
@@ -40,11 +43,28 @@ def test_recipes_are_complete() -> None:
 def test_paper_recipe_is_the_authors() -> None:
     made = RECIPES["paper"](d_model=128, n_layers=4, n_heads=2, n_negatives=300)
     model, train = made.model, made.train
-    assert (model.d_ff, model.max_len, model.dropout, model.attention_dropout, model.norm) == (128, 50, 0.5, 0.5, "post")
+    assert (model.d_ff, model.max_len, model.dropout, model.attention_dropout, model.norm) == (
+        128,
+        50,
+        0.5,
+        0.5,
+        "post",
+    )
     assert (model.fields, model.vocab_size, model.norm_eps) == ({"title": 40, "brand": 8}, 30_000, 1e-12)
-    assert (train.supervise, train.shared_negatives, train.n_negatives, train.negatives) == ("last", False, 300, "popularity")
+    assert (train.supervise, train.shared_negatives, train.n_negatives, train.negatives) == (
+        "last",
+        False,
+        300,
+        "popularity",
+    )
     assert (train.optimizer, train.learning_rate, train.weight_decay, train.clip_norm) == ("adam", 1e-4, 1e-5, 1.0)
-    assert (train.schedule, train.warmup, train.epochs, train.batch_size, train.seed) == ("one_cycle", 0.3, 50, 128, 2020)
+    assert (train.schedule, train.warmup, train.epochs, train.batch_size, train.seed) == (
+        "one_cycle",
+        0.3,
+        50,
+        128,
+        2020,
+    )
     assert (train.eval_every, train.protocol, train.logq_on_positive) == (5, "sampled:10000", True)
 
 

@@ -28,9 +28,7 @@ CONFIG: dict[str, Any] = {
 def write_run(root: Path, seed: int = 3, best: float = 0.04) -> str:
     with Run.open(root, {**CONFIG, "seed": seed}) as run:
         for epoch, ndcg in [(1, best), (2, best - 0.01)]:
-            run.log(
-                {"step": 5 * epoch, "epoch": epoch, "flops": 1e9 * epoch, "valid_ndcg@5": ndcg, "lr": 0.1}
-            )
+            run.log({"step": 5 * epoch, "epoch": epoch, "flops": 1e9 * epoch, "valid_ndcg@5": ndcg, "lr": 0.1})
         run.log({"step": 11, "train_loss": 2.0})
         run.finish(
             {

@@ -47,7 +47,9 @@ def test_one_failure_stops_no_other(folder: str, tmp_path: Path) -> None:
     good, other = scaling_experiments(STUDY, folder)[:2]
     model = good.recipe.model.model_copy(update={"encoder": "fixed_vectors", "vector_dim": 3})  # there are none
     bad = Experiment(good.dataset, good.n_interactions, 30, good.recipe.model_copy(update={"model": model}), 0)
-    with pytest.raises(SweepError, match=f"1 of 2 experiments failed: run {bad.run_id()}: ValueError: .*no item vectors"):
+    with pytest.raises(
+        SweepError, match=f"1 of 2 experiments failed: run {bad.run_id()}: ValueError: .*no item vectors"
+    ):
         sweep([bad, other], tmp_path, workers=1)
     assert runs.finished(tmp_path) == {other.run_id()}
     assert "Traceback" in (tmp_path / bad.run_id() / "summary.json").read_text()

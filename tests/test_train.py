@@ -99,7 +99,7 @@ def test_a_finished_run_is_not_trained_again(
     assert train(recipe, dataset, tmp_path)[1] == first
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -108,7 +108,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at_step: int) -> None:
 
     def step(self: Trainer, *args: object) -> int:
         if self.at.step == at_step:
-            raise Stop
+            raise StoppedError
         return whole(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trainer, "_step", step)
@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     run_id = runs.run_id(config_of(dataset, recipe))
     with monkeypatch.context() as patch:
         interrupt(patch, 20)
-        with pytest.raises(Stop):
+        with pytest.raises(StoppedError):
             train(recipe, dataset, tmp_path / "cut", checkpoint_seconds=0)
     found = sorted((tmp_path / "cut" / run_id / "checkpoints").glob("step-*"))
     assert [path.name for path in found] == ["step-000000019", "step-000000020"]
@@ -146,9 +146,7 @@ train(recipe, load_dataset(sys.argv[2]), Path(sys.argv[3]), checkpoint_seconds=0
 """
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_weights(
-    tables: tuple, recipe: Recipe, tmp_path: Path
-) -> None:
+def test_killed_at_any_moment_it_ends_with_the_same_weights(tables: tuple, recipe: Recipe, tmp_path: Path) -> None:
     """Ten kills at random moments of a training that checkpoints after every step."""
     folder = tmp_path / "data"
     folder.mkdir()

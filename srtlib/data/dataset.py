@@ -111,9 +111,7 @@ class Dataset:
         except KeyError:
             raise ValueError(f"split {split!r} is not known; expected valid or test") from None
 
-    def sample_users(
-        self, n_interactions: int | None = None, n_users: int | None = None, seed: int = 0
-    ) -> "Dataset":
+    def sample_users(self, n_interactions: int | None = None, n_users: int | None = None, seed: int = 0) -> "Dataset":
         """Users drawn at random until about `n_interactions` interactions (or `n_users` users) are reached.
 
         Users are ordered by a hash of (seed, user id), so that a smaller sample is a subset of a larger one and
@@ -123,11 +121,10 @@ class Dataset:
         if (n_interactions is None) == (n_users is None):
             raise ValueError("sample_users needs n_interactions or n_users, one of the two")
         order = self._hashed_order(seed)
-        if n_users is not None:
-            chosen = order[:n_users]
-        else:
-            lengths = np.diff(self.offsets)[order]
-            chosen = order[: max(1, np.searchsorted(np.cumsum(lengths), n_interactions, side="right"))]
+        if n_interactions is not None:
+            reached = np.cumsum(np.diff(self.offsets)[order])
+            n_users = max(1, int(np.searchsorted(reached, n_interactions, side="right")))
+        chosen = order[:n_users]
         return self if len(chosen) == self.n_users else self._with_users(np.sort(chosen)).used_items()
 
     def panel(self, n_users: int, seed: int = 0) -> "Dataset":

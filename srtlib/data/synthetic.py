@@ -214,9 +214,7 @@ class World:
             "complement": self._favourite("complement", self._n_all_categories)[c.category, c.style],
             "accessory": self._favourite("accessory", self._n_all_types)[c.type, c.style],
         }
-        return tuple(
-            _rule(weight, groups[name], destinations[name], self.popularity) for name, weight in RULES.items()
-        )
+        return tuple(_rule(weight, groups[name], destinations[name], self.popularity) for name, weight in RULES.items())
 
     def _favourite(self, rule: str, n_sources: int) -> Ints:
         """The cell (type, style) that each (source, style) leads to, shape [n_sources, n_styles].

@@ -19,13 +19,14 @@ def write(folder: Path, tables: Tables, suffix: str = "parquet") -> Path:
 
 def sequences(data: Dataset) -> dict[str, list[str]]:
     ids = data.catalogue["item_id"].to_numpy()
-    return {u: ids[data.items[a:b]].tolist() for u, a, b in zip(data.user_ids, data.offsets, data.offsets[1:])}
+    return {
+        u: ids[data.items[a:b]].tolist()
+        for u, a, b in zip(data.user_ids, data.offsets[:-1], data.offsets[1:], strict=True)
+    }
 
 
 def test_sequences_are_sorted_by_time(tables: Tables, dataset: Dataset) -> None:
-    expected = {
-        user: rows.sort_values("timestamp")["item_id"].tolist() for user, rows in tables[0].groupby("user_id")
-    }
+    expected = {user: rows.sort_values("timestamp")["item_id"].tolist() for user, rows in tables[0].groupby("user_id")}
     assert sequences(dataset) == expected
 
 

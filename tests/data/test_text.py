@@ -24,7 +24,10 @@ def test_bags_hold_each_items_own_tokens() -> None:
     tokenizer = train_tokenizer([*TITLES, "unknown unknown"], 300)
     catalogue = pd.DataFrame({"title": ["red pen", "", "...", "blue ink red pen blue"], "brand": ["x", "", "", ""]})
     bags = token_bags(catalogue, tokenizer, {"title": 4, "brand": 8})
-    rows = [bags.ids["title"][a:b].tolist() for a, b in zip(bags.offsets["title"], bags.offsets["title"][1:])]
+    rows = [
+        bags.ids["title"][a:b].tolist()
+        for a, b in zip(bags.offsets["title"][:-1], bags.offsets["title"][1:], strict=True)
+    ]
     assert rows[0] == tokenizer.encode("red pen").ids
     assert rows[1] == tokenizer.encode("unknown").ids
     assert rows[2] == [tokenizer.token_to_id("<unk>")]  # no word at all
@@ -45,4 +48,6 @@ def test_cache_returns_the_same(dataset: Dataset) -> None:
 def test_round_trip(tmp_path) -> None:  # type: ignore[no-untyped-def]
     tokenizer = train_tokenizer(TITLES, 300)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("fine ink").ids == tokenizer.encode("fine ink").ids
+    assert (
+        Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("fine ink").ids == tokenizer.encode("fine ink").ids
+    )

@@ -1,6 +1,7 @@
 """Size S on real interactions: what is known of the set, and what must hold of the study."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from srtlib.train import new_model
 
 NAME = "amazon_beauty_2014"
 pytestmark = pytest.mark.skipif(
-    not os.path.isdir(os.path.join(os.environ.get("SRT_DATA", ""), NAME)),
+    not (Path(os.environ.get("SRT_DATA", "")) / NAME).is_dir(),
     reason=f"SRT_DATA names no folder with {NAME}",
 )
 

@@ -100,10 +100,7 @@ def test_paired_effects(table: pd.DataFrame) -> None:
     assert (depth["worse"] == [7, 6]).all()
     negatives = runs.paired_effects(table, "n_negatives")
     assert runs.summarise_effects(negatives)["effect"].round(3).tolist() == [0.045]
-    assert (
-        runs.summarise_effects(negatives, "dataset").set_index("dataset")["effect"].round(3)["amazon-10M"]
-        == 0.068
-    )
+    assert runs.summarise_effects(negatives, "dataset").set_index("dataset")["effect"].round(3)["amazon-10M"] == 0.068
     heads = runs.summarise_effects(runs.paired_effects(table, "n_heads"))
     assert (heads["effect"].abs() < 0.01).all()
 

@@ -1,0 +1,152 @@
+"""The command line: srt train | sweep | evaluate | plan.
+
+Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from srtlib.params import RECIPES, ModelParams, Recipe, TrainParams, load_params, parse
+from srtlib.paths import runs_root
+
+EXAMPLES = {
+    "train": "srt train synthetic --d-model 64 --n-layers 2 --set epochs=5\n"
+    "  torchrun --nproc-per-node 2 -m srtlib.cli train synthetic --d-model 64",
+    "sweep": "srt sweep params/S.yaml --dataset synthetic",
+    "evaluate": "srt evaluate --model out/runs/0123456789ab/model --dataset synthetic --json",
+    "plan": "srt plan --runs out/runs --compute 1e15\n  srt plan --runs results/beauty_M --interactions 5M --json",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        result = options.run(options)
+    except KeyboardInterrupt:
+        print("srt: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"srt: {error}", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(json.dumps(result, default=str) if options.json else _as_text(result))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="srt", description="Sequential recommendation from item text.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=f"example:\n  {EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.add_argument("--json", action="store_true", help="print the result as JSON")
+        one.set_defaults(run=run)
+        return one
+
+    one = command("train", _train, "Train one model and record the run.")
+    one.add_argument("dataset", help="a name or a folder")
+    one.add_argument("--recipe", choices=sorted(RECIPES), default="srtlib")
+    one.add_argument("--d-model", type=int, default=64)
+    one.add_argument("--n-layers", type=int, default=2)
+    one.add_argument("--interactions", type=_number, help="train on a sample of users of about this size")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
+    one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any model or training parameter")
+
+    one = command("sweep", _sweep, "Run the scaling study of a parameters file; finished runs are skipped.")
+    one.add_argument("params", type=Path, help="params/<size>.yaml")
+    one.add_argument("--dataset", default="synthetic")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
+    one.add_argument("--workers", type=int, help="processes at a time (default: cores, or GPUs)")
+
+    one = command("evaluate", _evaluate, "Evaluate a trained model on a data set.")
+    one.add_argument("--model", type=Path, required=True, help="a model folder")
+    one.add_argument("--dataset", required=True, help="a name or a folder")
+    one.add_argument("--split", choices=["valid", "test"], default="test")
+    one.add_argument("--protocol", default="full", help="full, or sampled:10000")
+    one.add_argument("--exclude-seen", action="store_true", help="leave the user's history out of the candidates")
+
+    return parser
+
+
+def _train(options: argparse.Namespace) -> dict[str, Any] | None:
+    from srtlib import distributed
+    from srtlib.data.dataset import load_dataset
+    from srtlib.train import train
+
+    dataset = load_dataset(options.dataset, options.seed)
+    if options.interactions:
+        dataset = dataset.sample_users(n_interactions=options.interactions, seed=options.seed)
+    sizes: dict[str, Any] = {"d_model": options.d_model, "n_layers": options.n_layers}
+    if options.recipe == "srtlib":
+        sizes |= {"n_targets": dataset.n_targets, "fields": dataset.text_fields}
+    recipe = _override(RECIPES[options.recipe](**sizes), [*options.set, f"seed={options.seed}"])
+    _, summary = train(recipe, dataset, options.runs, device=options.device)
+    return summary if distributed.rank() == 0 else None
+
+
+def _override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """A recipe with KEY=VALUE settings put in, each into the model's or the training's parameters."""
+    model, train = recipe.model.model_dump(), recipe.train.model_dump()
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: expected KEY=VALUE")
+        (model if key in ModelParams.model_fields else train)[key] = yaml.safe_load(value)
+    return Recipe(name=recipe.name, model=parse(ModelParams, model, "--set"), train=parse(TrainParams, train, "--set"))
+
+
+def _sweep(options: argparse.Namespace) -> dict[str, Any]:
+    from srtlib.sweep import scaling_experiments, sweep
+
+    study = load_params(options.params.stem, options.params.parent).scaling
+    experiments = scaling_experiments(study, options.dataset, options.seed)
+    table = sweep(experiments, options.runs, options.workers)
+    best = table.sort_values("valid_ndcg@5").iloc[-1]
+    return {"runs": len(table), "store": options.runs, "best": best["run_id"], "test_ndcg@5": best["test_ndcg@5"]}
+
+
+def _evaluate(options: argparse.Namespace) -> dict[str, float]:
+    from srtlib.data.dataset import load_dataset
+    from srtlib.evaluate import evaluate
+    from srtlib.model import SRT
+
+    model, dataset = SRT.from_pretrained(options.model), load_dataset(options.dataset)
+    return evaluate(model, dataset, options.split, options.protocol, exclude_seen=options.exclude_seen)
+
+
+def _number(text: str) -> int:
+    """A count such as 500000, 500K or 5M."""
+    factors = {"K": 10**3, "M": 10**6, "B": 10**9}
+    factor = factors.get(text[-1:].upper(), 1)
+    return int(float(text.rstrip("kKmMbB")) * factor)
+
+
+def _as_text(result: dict[str, Any]) -> str:
+    width = max(map(len, result))
+    return "\n".join(f"{key:<{width}}  {_value(value)}" for key, value in result.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(part)}" for key, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Tables that judge fitted laws: their coefficients beside published ones, their error on runs held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from srtlib.laws import Law
+
+
+def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level: float = 0.95) -> pd.DataFrame:
+    """Published and fitted coefficients: one row per law and parameter.
+
+    Columns: `law`, `parameter`, `published`, `fitted`, `low`, `high` (percentile interval of the bootstrap) and
+    `at_bound`: where it is true, the fit ended at the edge of the search, and the value is not a finding.
+    """
+    rows = []
+    for name, law in laws.items():
+        for parameter, value in law.params.items():
+            low, high = law.interval(parameter, level)
+            row = {"law": name, "parameter": parameter, "published": published.get(parameter, np.nan)}
+            rows.append({**row, "fitted": value, "low": low, "high": high, "at_bound": parameter in law.at_bound})
+    return pd.DataFrame(rows)
+
+
+def predictions(laws: Mapping[str, Law], level: float = 0.95, **inputs: Any) -> pd.DataFrame:
+    """What laws predict at points such as C=grid (n,), with the bootstrap's band; one row per law and point.
+
+    Columns: `estimator` (the law's key), the inputs by their letters, `predicted`, `low`, `high`.
+    """
+    parts = []
+    for name, law in laws.items():
+        low, high = law.band(level, **inputs)
+        values = {**inputs, "predicted": law.predict(**inputs), "low": low, "high": high}
+        parts.append(pd.DataFrame({"estimator": name, **values}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def hold_out(laws: Sequence[Law], y: npt.ArrayLike, level: float = 0.95, **inputs: Any) -> pd.DataFrame:
+    """Error of laws on points that were not fitted, the best first.
+
+    `y` (n,) is what was observed at `inputs`, such as C=..., or N=... and D=... (n,). Columns: `form`; `rmse` on
+    the fitted points; `rmse_held_out`; `bias`, the mean of predicted - observed; `coverage`, the share of points
+    inside the bootstrap's band, which holds the uncertainty of the law but not the noise of one point.
+
+    >>> from srtlib import laws
+    >>> C = np.logspace(12, 16, 9)
+    >>> law = laws.fit("log_linear", y=0.01 * np.log(C) - 0.2, C=C, metric=True)
+    >>> hold_out([law], y=[0.01 * np.log(1e17) - 0.2], C=[1e17])["rmse_held_out"].round(6).tolist()
+    [0.0]
+    """
+    observed = np.asarray(y, dtype=float)
+    rows = []
+    for law in laws:
+        error = law.predict(**inputs) - observed
+        low, high = law.band(level, **inputs)
+        inside = (low <= observed) & (observed <= high)
+        row = {"form": law.form, "rmse": law.rmse, "rmse_held_out": np.sqrt(np.mean(error**2))}
+        rows.append({**row, "bias": error.mean(), "coverage": inside.mean(), "at_bound": ", ".join(law.at_bound)})
+    return pd.DataFrame(rows).sort_values("rmse_held_out", ignore_index=True)
