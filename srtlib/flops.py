@@ -74,5 +74,5 @@ def paper_total_flops(params: ModelParams, n_negatives: int, batch: int = 128) -
 
 
 def paper_training_flops(params: ModelParams, n_negatives: int, n_targets: int) -> int:
-    """The authors' training FLOPs: `total_flops` for every whole batch of 128 targets."""
-    return paper_total_flops(params, n_negatives) * (n_targets // 128)
+    """The authors' training FLOPs of one epoch: `total_flops` x targets // 128."""
+    return paper_total_flops(params, n_negatives) * n_targets // 128

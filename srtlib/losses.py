@@ -62,10 +62,9 @@ def sampled_softmax(
         positive_scores = positive_scores - log_q[targets]
     else:
         correction = correction + np.log(n_negatives)
-    if negatives.dim() == 2:
-        scores = torch.addmm(-correction.to(outputs.dtype), outputs, negatives.T).float()
-    else:
-        scores = torch.bmm(negatives, outputs.unsqueeze(2)).squeeze(2).float() - correction
+    shared = negatives.dim() == 2
+    scores = outputs @ negatives.T if shared else torch.bmm(negatives, outputs.unsqueeze(2)).squeeze(2)
+    scores = scores.float().sub_(correction)
     scores = scores.index_put_(_hits(targets, negative_ids), scores.new_tensor(-torch.inf))
     return (torch.logaddexp(positive_scores, scores.logsumexp(1)) - positive_scores).mean()
 

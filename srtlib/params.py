@@ -190,10 +190,17 @@ class Scaling(Params):
     panel_users: PositiveInt = Field(description="users that every run is evaluated on, at most")
 
 
+class PublishedRuns(Params):
+    """The authors' recorded runs: nothing is trained, only the intervals cost time."""
+
+    n_resamples: PositiveInt = Field(default=1000, description="bootstrap resamples behind an interval")
+
+
 class SizeParams(Params):
     """What a size stands for: one section per notebook."""
 
     scaling: Scaling
+    published_runs: PublishedRuns = PublishedRuns()
 
 
 P = TypeVar("P", bound=Params)
