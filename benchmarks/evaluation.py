@@ -1,0 +1,37 @@
+"""Seconds to rank every user's test item: the whole catalogue, and among 10,000 sampled negatives (d=64).
+
+SRT_DATA=... python benchmarks/evaluation.py [dataset]
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+from common import interleaved, record
+
+from srtlib.data.dataset import load_dataset
+from srtlib.evaluate import ranks
+from srtlib.params import srtlib
+from srtlib.train import new_model
+
+
+def main() -> None:
+    dataset = load_dataset(sys.argv[1] if len(sys.argv) > 1 else "amazon_beauty_2014")
+    model = new_model(srtlib(64, 2, fields=dataset.text_fields).model, dataset)
+
+    def seconds(protocol: str) -> Callable[[], float]:
+        def measure() -> float:
+            began = time.perf_counter()
+            ranks(model, dataset, protocol=protocol)
+            return time.perf_counter() - began
+
+        return measure
+
+    protocols = ("full", "sampled:10000")
+    found = interleaved({protocol: seconds(protocol) for protocol in protocols}, repeats=5)
+    shape = {"dataset": dataset.name, "n_users": dataset.n_users, "n_items": dataset.n_items, "d_model": 64}
+    record("evaluation", [{**shape, "protocol": p, "unit": "s", **found[p]} for p in protocols])
+
+
+if __name__ == "__main__":
+    main()
