@@ -262,6 +262,7 @@ def estimator_curves(
     y: str = "valid_ndcg@5",
     kind: str = "estimator",
     points: pd.DataFrame | None = None,
+    points_label: str = "runs",
     log_y: bool = False,
 ) -> Figure:
     """What estimators predict, with their bands, over the runs that they rest on.
@@ -269,12 +270,13 @@ def estimator_curves(
     Args:
         curves: one row per point of a curve: `x`, `y`, `kind` (a line each) and, where there is an interval,
             `low` and `high`.
-        points: runs with `x` and `y`. The ground beyond the largest is shaded: there, curves extrapolate.
+        points: runs, or their frontier, with `x` and `y`, and what the legend calls them. The ground beyond the
+            largest `x` is shaded: there, curves extrapolate.
         log_y: for y that spans decades, such as the best number of parameters.
     """
     figure, ax = plt.subplots()
     if points is not None:
-        ax.plot(points[x], points[y], "o", color=GREY, markersize=5, alpha=0.6, label="runs")
+        ax.plot(points[x], points[y], "o", color=GREY, markersize=5, alpha=0.6, label=points_label)
         if (largest := points[x].max()) < curves[x].max():
             ax.axvspan(largest, curves[x].max(), color=GREY, alpha=0.12, linewidth=0, label="beyond the runs")
     for i, (name, curve) in enumerate(curves.sort_values(x).groupby(kind, sort=False)):

@@ -68,7 +68,7 @@ def published() -> Path:
         return Path(pooch.retrieve(URL, f"sha256:{SHA256}", name, home() / "published_runs"))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"the published runs are not at {given} and cannot be downloaded from {URL}: {error}"
+            f"the published runs are not at {given} and cannot be downloaded from {URL} ({type(error).__name__})"
         ) from error
 
 
