@@ -69,7 +69,7 @@ STYLE: Any = {
     "grid.alpha": 0.3,
     "lines.linewidth": 2,
 }
-INK, GREY = "#222222", "#888888"
+INK, GREY, HALO = "#222222", "#888888", "#bdbdbd"
 ACCENT = sns.color_palette("colorblind")[3]
 VIRIDIS = ListedColormap(sns.color_palette("viridis", 256)[:236])  # without the yellow that fades on white
 MARKERS, DASHES = "osD^vPX", ("-", "--", ":", "-.")
@@ -125,7 +125,7 @@ def scaling_curves(
     Args:
         curves: one row per evaluation, as from `runs.curves`.
         colour: a positive column, or "interactions_per_parameter".
-        frontier: columns `x` and `y`, drawn as a dark line.
+        frontier: columns `x` and `y`, drawn as a broad grey line beneath the runs.
         fit, band: functions of `x`: a fitted law and its interval.
         ceiling: the best achievable `y`, where it is known.
     """
@@ -139,7 +139,8 @@ def scaling_curves(
         ax.plot(run[x], run[y], color=tint, linewidth=width, alpha=0.8)
         ax.plot(run[x].iloc[-1], run[y].iloc[-1], "o", color=tint, markersize=5, markeredgecolor="white", zorder=3)
     if frontier is not None:
-        ax.plot(frontier[x], frontier[y], color=INK, label="frontier", zorder=4)
+        # Beneath the runs: whose colour lies on it is what the figure is about.
+        ax.plot(frontier[x], frontier[y], color=HALO, linewidth=7, label="frontier", zorder=1.5)
     if fit is not None:
         grid = np.geomspace(curves[x].min(), curves[x].max() * 3, 200)
         if band is not None:
@@ -178,7 +179,7 @@ def data_scaling(
         ax.plot([], [], color=GREY, linestyle="--", linewidth=1.5, label="law")
     ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
     ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    _log_ticks(ax)
     _legend(ax, loc="best")
     return figure
 
@@ -230,24 +231,27 @@ def observed_vs_predicted(
     ax.plot(ends, ends, color=INK, linewidth=1.2, zorder=1)
     ax.annotate("equal", (ends[1], ends[1]), xytext=(-6, 8), textcoords="offset points", ha="right", color=INK)
     ax.set(xlabel=f"predicted {label(observed)}", ylabel=label(observed), aspect="equal")
-    _legend(ax)
+    if kind:
+        ax.legend(title=label(kind), loc="upper left")
     return figure
 
 
 @_styled
-def holdout_errors(table: pd.DataFrame, fitted: str = "rmse", held_out: str = "rmse_held_out") -> Figure:
+def holdout_errors(table: pd.DataFrame, held_out: str = "the held-out runs") -> Figure:
     """Error of each form where it was fitted and where it was not, on a logarithmic axis; the best on top.
 
-    table: one row per form with columns `form`, `fitted` and `held_out` (root mean squared errors of NDCG).
+    table: one row per form with columns `form`, `rmse` and `rmse_held_out` [NDCG], as from `reports.hold_out`.
+    held_out: what the legend calls the runs that were not fitted.
     """
-    table = table.sort_values(held_out, ignore_index=True)
+    table = table.sort_values("rmse_held_out", ignore_index=True)
     figure, ax = plt.subplots(figsize=(6.0, 1.6 + 0.5 * len(table)))
     rows = table.index.to_numpy()
-    ax.hlines(rows, table[fitted], table[held_out], color=GREY, linewidth=1.5)
-    ax.plot(table[fitted], rows, "o", color=_tint(0), markersize=9, label="fitted runs")
-    ax.plot(table[held_out], rows, "D", color=ACCENT, markersize=8, label="held-out runs")
+    ax.hlines(rows, table["rmse"], table["rmse_held_out"], color=GREY, linewidth=1.5)
+    ax.plot(table["rmse"], rows, "o", color=_tint(0), markersize=9, label="fitted runs")
+    ax.plot(table["rmse_held_out"], rows, "D", color=ACCENT, markersize=8, label=held_out)
     ax.set(xscale="log", xlabel="root mean squared error [NDCG]", ylim=(len(table) - 0.5, -0.5))
     ax.set_yticks(rows, table["form"].str.replace("_", " "))
+    ax.margins(x=0.12)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
@@ -288,7 +292,7 @@ def estimator_curves(
         ax.set_yscale("log")
     else:
         ax.set_ylim(bottom=0)
-    _legend(ax)
+    _legend(ax, loc="best")
     return figure
 
 
@@ -323,6 +327,7 @@ def isoflop(
         zorder=4,
     )
     ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    _log_ticks(ax)
     _legend(ax, loc="best")
     _colour_bar(figure, ax, norm, points[budget], budget)
     return figure
@@ -351,3 +356,11 @@ def _colour_bar(figure: Figure, ax: Axes, norm: LogNorm, values: pd.Series, colu
     bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=(1, 2, 5)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     bar.ax.yaxis.set_minor_locator(FixedLocator([]))
+
+
+def _log_ticks(ax: Axes) -> None:
+    """Labels at 1, 2, 5, 10, ... of a logarithmic x axis, as people write them; at decades alone beyond three."""
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.xaxis.set_minor_formatter(NullFormatter())

@@ -52,8 +52,9 @@ class Form:
         """Natural parameters (..., p) from those fitted to inputs centred at `means`."""
         theta = theta.copy()
         for name, (slope, data, factor) in self.shift.items():
-            step = theta[..., self.params.index(slope)] if slope else 1.0
-            theta[..., self.params.index(name)] += (sign if factor == "sign" else factor) * step * means[data]
+            step = theta[..., self.params.index(slope)] if slope else np.ones(theta.shape[:-1])
+            times = float(sign if factor == "sign" else factor)
+            theta[..., self.params.index(name)] += times * step * means[data]
         theta[..., self.log_index] = np.exp(theta[..., self.log_index])
         return theta
 
@@ -69,7 +70,7 @@ class Form:
         linear = [i for i in range(len(self.params)) if i not in nonlinear]
         held = [i for i in self.log_index if i in nonlinear]
         weight = 1 / y if log else np.ones_like(y)
-        least = np.log(1e-2 * np.abs(y).max())  # a positive coefficient next to zero has no gradient to leave by
+        least = 1e-2 * np.abs(y).max()  # a positive coefficient next to zero has no gradient to leave by
         for values in product(*self.grid.values()):
             theta = np.zeros(len(self.params))
             theta[nonlinear] = values
@@ -171,8 +172,8 @@ FORMS: dict[str, Form] = {
         ),
         Form(
             "data_constrained", ("N", "U", "epochs"), ("E", "A", "B", "alpha", "beta", "R_star"),
-            tuple(f"E {s} A / N^alpha {s} B / D'^beta, D' = U (1 + R_star (1 - exp(-(epochs - 1) / R_star)))"
-                  for s in "+-"), _data_constrained,
+            ("E + A / N^alpha + B / D'^beta, D' = U (1 + R_star (1 - exp(-(epochs - 1) / R_star)))",
+             "E - A / N^alpha - B / D'^beta, D' = U (1 + R_star (1 - exp(-(epochs - 1) / R_star)))"), _data_constrained,
             logs=("E", "A", "B", "R_star"), grid={"alpha": SLOPES, "beta": SLOPES, "R_star": (3.0, 15.0, 60.0)},
             bounds={"alpha": EXPONENT, "beta": EXPONENT, "R_star": (np.log(0.1), np.log(1e4))},
             shift=_SHIFT_N | {"B": ("beta", "U", 1)},

@@ -1,6 +1,6 @@
-"""Frontiers of a set of runs: the best that was reached for a given amount of compute.
+"""Frontiers of a set of runs: the best that was reached for a given amount of compute, and with what.
 
-Tables in, tables out: these functions fit nothing, and serve runs of any model.
+Tables in, tables out, for runs of any model.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ def check_table(table: pd.DataFrame, columns: Sequence[str]) -> None:
             raise ValueError(f"column {column} holds values that are not finite")
 
 
-def interpolate(curves: pd.DataFrame, x: str, y: str, run: str) -> tuple[Array, Array, pd.Index]:
-    """Every curve on the union of all x, linear in ln x, NaN outside the curve's own range.
+def interpolate(
+    curves: pd.DataFrame, x: str, y: str, run: str, grid: Array | None = None
+) -> tuple[Array, Array, pd.Index]:
+    """Every curve on `grid` (default: the union of all x), linear in ln x, NaN outside the curve's own range.
 
     Returns the grid (n,), the values (runs, n) and the runs' names in the rows' order.
     """
     check_table(curves, (run, x, y))
     if not (curves[x] > 0).all():
         raise ValueError(f"column {x} holds values that are not positive")
-    grid = np.unique(curves[x].to_numpy(float))
+    grid = np.unique(curves[x].to_numpy(float)) if grid is None else grid
     names, rows = [], []
     for name, curve in curves.groupby(run, sort=False):
         points = curve.groupby(x)[y].mean()  # sorted by x
@@ -88,3 +90,110 @@ def frontier(
     groups = curves.groupby(run, sort=False)
     constant = [c for c in curves.columns if c not in (x, y, run) and (groups[c].nunique(dropna=False) == 1).all()]
     return table.merge(groups[constant].first(), left_on=run, right_index=True, how="left")
+
+
+def pareto(runs: pd.DataFrame, cost: str = "flops", y: str = "valid_ndcg@5", metric: bool = True) -> pd.DataFrame:
+    """The runs that no other run beats at the same or a lower cost, cheapest first.
+
+    runs: one row per run, as from `runs.table`, `cost` and `y` finite. Of equal runs one stays.
+
+    >>> table = pd.DataFrame({"flops": [1.0, 2.0, 3.0], "valid_ndcg@5": [0.1, 0.05, 0.2]})
+    >>> pareto(table)["flops"].tolist()
+    [1.0, 3.0]
+    """
+    check_table(runs, (cost, y))
+    ordered = runs.sort_values([cost, y], ascending=[True, not metric], kind="stable")
+    value = ordered[y].to_numpy(float) * (1 if metric else -1)
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(value)[:-1]])
+    return ordered[value > before].reset_index(drop=True)
+
+
+def alike(log_sizes: Array, within: float = 0.1) -> npt.NDArray[np.intp]:
+    """Labels (n,) of sizes that count as one, in ascending order: neighbours less than `within` apart are alike.
+
+    The same architecture has a few more or fewer parameters where the vocabulary of its text differs.
+    """
+    order = np.argsort(log_sizes)
+    labels = np.empty(len(log_sizes), dtype=np.intp)
+    labels[order] = np.concatenate([[0], np.cumsum(np.diff(log_sizes[order]) > np.log1p(within))])
+    return labels
+
+
+def best_per_size(labels: npt.NDArray[np.intp], values: Array) -> npt.NDArray[np.intp]:
+    """Rows with the largest of `values` (n,) of each label, labels ascending; NaN never wins."""
+    rows = np.flatnonzero(~np.isnan(values))
+    rows = rows[np.lexsort((values[rows], labels[rows]))]
+    last = np.append(np.diff(labels[rows]) > 0, True)[: len(rows)]
+    return rows[last]
+
+
+def vertex(log_sizes: Array, values: Array) -> tuple[float, Array] | None:
+    """The top of a parabola through `values` over ascending `log_sizes`, and its coefficients, highest power first.
+
+    None if the largest value stands at either end, where the top may lie beyond, or if the parabola bends the
+    wrong way or has its top outside.
+    """
+    if len(values) < 3 or not 0 < int(values.argmax()) < len(values) - 1:
+        return None
+    coefficients = np.polyfit(log_sizes, values, 2)
+    top = -coefficients[1] / (2 * coefficients[0])
+    return (top, coefficients) if coefficients[0] < 0 and log_sizes[0] < top < log_sizes[-1] else None
+
+
+def isoflop(
+    curves: pd.DataFrame,
+    budgets: npt.ArrayLike | int = 10,
+    size: str = "params_total",
+    x: str = "flops",
+    y: str = "valid_ndcg@5",
+    run: str = "run_id",
+    metric: bool = True,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Quality against model size at fixed compute, and the optimal size of each budget.
+
+    Args:
+        curves: one row per evaluation, as from `runs.curves`.
+        budgets: amounts of compute, or how many to lay evenly in ln x over the range in which runs are.
+        size, x, y, run: columns of model size (constant within a run), compute, quality and the run's name.
+
+    Returns the points, one row per budget and size with `x` (the budget), `size`, `y` (of the best run that was
+    under way, interpolated in ln x) and the run; and the optima, one row per budget with `x`, `size`, `y` and the
+    coefficients c2, c1, c0 of the parabola in ln size. A budget whose best size is its smallest or largest, or whose
+    parabola bends the wrong way, has no optimum. Source: approach 2 of Hoffmann et al. (2022), section 3.2.
+    """
+    check_table(curves, (run, x, y, size))
+    grid = levels(curves[x], budgets) if isinstance(budgets, int) else np.asarray(budgets, dtype=float)
+    _, values, names = interpolate(curves, x, y, run, grid)
+    sizes = curves.groupby(run)[size].first().loc[names].to_numpy(float)
+    labels, sign = alike(np.log(sizes)), 1 if metric else -1
+    points, optima = [], []
+    for budget, column in zip(grid, values.T, strict=True):
+        rows = best_per_size(labels, sign * column)
+        points.append(pd.DataFrame({x: budget, size: sizes[rows], y: column[rows], run: names[rows]}))
+        if found := vertex(np.log(sizes[rows]), sign * column[rows]):
+            top, coefficients = found[0], sign * found[1]
+            optima.append([budget, np.exp(top), np.polyval(coefficients, top), *coefficients])
+    return pd.concat(points, ignore_index=True), pd.DataFrame(optima, columns=[x, size, y, "c2", "c1", "c0"])
+
+
+def levels(values: pd.Series, n: int) -> Array:
+    """`n` amounts evenly spaced in logarithm strictly between the smallest and the largest of `values`."""
+    return np.geomspace(values.min(), values.max(), n + 2)[1:-1]
+
+
+def parabolas(
+    points: pd.DataFrame,
+    optima: pd.DataFrame,
+    size: str = "params_total",
+    x: str = "flops",
+    y: str = "valid_ndcg@5",
+    n: int = 60,
+) -> pd.DataFrame:
+    """The parabolas of the optima of `isoflop` as `n` points each over the sizes of their budget, for drawing."""
+    parts = []
+    for _, row in optima.iterrows():
+        sizes = points.loc[points[x] == row[x], size]
+        grid = np.geomspace(sizes.min(), sizes.max(), n)
+        curve = np.polyval([row["c2"], row["c1"], row["c0"]], np.log(grid))
+        parts.append(pd.DataFrame({x: row[x], size: grid, y: curve}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[x, size, y])

@@ -8,8 +8,8 @@ bootstrap over whole runs, never over checkpoints of one run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from srtlib.forms import FORMS, Array, Form
-from srtlib.frontiers import check_table, envelope, frontier, interpolate
+from srtlib.frontiers import envelope, frontier, interpolate
 
 __all__ = ["FORMS", "Law", "fit", "fit_frontier", "frontier"]
 
@@ -56,6 +56,28 @@ class Law:
     at_bound: tuple[str, ...]
     ranges: dict[str, tuple[float, float]]
     resample: Callable[[], Array] = field(repr=False, compare=False)
+
+    @classmethod
+    def given(
+        cls, form: str, params: Mapping[str, float], ranges: Mapping[str, tuple[float, float]], metric: bool = True
+    ) -> Law:
+        """A law with coefficients taken from elsewhere, such as a publication; its intervals are NaN.
+
+        ranges: smallest and largest of each input that the law was made for.
+
+        >>> law = Law.given("log_linear", {"a": -0.2, "b": 0.01}, {"C": (1e12, 1e16)})
+        >>> round(law.predict(C=1e14), 4)
+        0.1224
+        """
+        names = _form(form).params
+        if set(params) != set(names):
+            raise ValueError(f"form {form} has the parameters {', '.join(names)}; given were {', '.join(params)}")
+        nan = float("nan")
+        return cls(
+            form=form, params={name: float(params[name]) for name in names}, metric=metric, loss="none", delta=nan,
+            n_points=0, n_runs=0, rmse=nan, r2=nan, starts=0, share_of_starts=nan, at_bound=(), ranges=dict(ranges),
+            resample=lambda: np.full((1, len(names)), np.nan),
+        )  # fmt: skip
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -96,9 +118,7 @@ class Law:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, the resamples among it, as JSON can hold it."""
-        names = ("form", "params", "metric", "loss", "delta", "n_points", "n_runs", "rmse", "r2", "starts")
-        names += ("share_of_starts", "at_bound", "ranges")
-        out: dict[str, Any] = {name: getattr(self, name) for name in names}
+        out = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "resample"}
         out["ranges"] = {name: list(limits) for name, limits in self.ranges.items()}
         return out | {"at_bound": list(self.at_bound), "samples": self.samples.to_numpy().tolist()}
 
@@ -118,15 +138,27 @@ def _tails(level: float) -> tuple[float, float]:
     return (1 - level) / 2, (1 + level) / 2
 
 
+def _numbers(name: str, values: Any) -> Array:
+    try:
+        return np.atleast_1d(np.asarray(values, dtype=float))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} holds values that are not numbers") from None
+
+
 def _log_inputs(form: Form, given: Mapping[str, Any]) -> dict[str, Array]:
     """The inputs that the form needs, as logarithms, checked, broadcast to one length (n,)."""
-    missing = [name for name in form.inputs if given.get(name) is None]
-    if missing:
-        raise ValueError(f"form {form.name} needs {', '.join(form.inputs)}; {', '.join(missing)} was not given")
-    arrays = {name: np.atleast_1d(np.asarray(given[name], dtype=float)) for name in form.inputs}
+    arrays = {name: _numbers(name, values) for name, values in given.items() if values is not None}
     for name, values in arrays.items():
         if not (np.isfinite(values) & (values > 0)).all():
             raise ValueError(f"{name} holds values that are not positive and finite")
+    if "epochs" in form.inputs and "epochs" not in arrays and {"U", "D"} <= arrays.keys():
+        arrays["epochs"] = arrays["D"] / arrays["U"]
+    missing = [name for name in form.inputs if name not in arrays]
+    if missing:
+        raise ValueError(f"form {form.name} needs {', '.join(form.inputs)}; {', '.join(missing)} was not given")
+    arrays = {name: arrays[name] for name in form.inputs}
+    if "epochs" in arrays and (arrays["epochs"] < 1).any():
+        raise ValueError("epochs (or D / U) holds values below 1: data that were not seen once are not unique data")
     try:
         broadcast = np.broadcast_arrays(*arrays.values())
     except ValueError:
@@ -160,7 +192,7 @@ class _Problem:
         return (weight * clipped * (residuals - clipped / 2)).sum(-1)
 
     def lbfgs(self, start: Array, target: Array, weight: Array) -> Array:
-        """The end of L-BFGS-B from one start, parameters scaled by their columns and the objective by its first value."""
+        """The end of L-BFGS-B from one start; parameters and objective are scaled to the order of one."""
         residuals, jacobian = self.residuals(start, target)
         scale = 1 / np.maximum(np.sqrt((weight[:, None] * jacobian**2).sum(0)), 1e-12)
         first = max(float(self.objective(residuals, weight)), 1e-300)
@@ -196,7 +228,8 @@ class _Problem:
             gradient = np.einsum("rn,rnp->rp", w * np.clip(residuals, -self.delta, self.delta), jacobian)
             curvature = np.stack([w * (np.abs(residuals) <= self.delta), w])[..., None] * jacobian
             hessian, spread = np.swapaxes(curvature, -1, -2) @ jacobian
-            spread = np.einsum("rpp->rp", spread) + 1e-300
+            spread = np.einsum("rpp->rp", spread)
+            spread = np.maximum(spread, 1e-10 * spread.max(-1, keepdims=True)) + 1e-100  # never singular
             hessian = hessian + (damping[active, None] * spread)[..., None] * eye
             held = ((now <= self.lower) & (gradient > 0)) | ((now >= self.upper) & (gradient < 0))
             hessian = np.where(held[:, :, None] | held[:, None, :], eye, hessian)
@@ -206,7 +239,7 @@ class _Problem:
             gain = before - self.objective(self.residuals(trial, t)[0], w)
             better = gain >= 0
             theta[active[better]] = trial[better]
-            damping[active] = np.where(better, damping[active] / 10, damping[active] * 10)
+            damping[active] = np.where(better, np.maximum(damping[active] / 10, 1e-9), damping[active] * 10)
             active = active[(gain > 1e-12 * before) | (~better & (damping[active] < 1e12))]
             if not len(active):
                 break
@@ -230,7 +263,22 @@ def _fit(
     form: Form, x: dict[str, Array], y: Array, metric: bool, loss: str, delta: float, n_runs: int,
     draws: Callable[[], tuple[Array, Array]],
 ) -> Law:  # fmt: skip
-    """Fit checked input; `draws()` gives the resamples' y, (n,) or (R, n), and their weights (R, n)."""
+    """Check and fit; `draws()` gives the resamples' y, (n,) or (R, n), and their weights (R, n)."""
+    if loss not in ("huber", "lad", "lsq"):
+        raise ValueError(f"unknown loss {loss!r}; expected huber, lad or lsq")
+    if not delta > 0:
+        raise ValueError(f"delta is {delta}; expected a positive number")
+    if not np.isfinite(y).all():
+        raise ValueError("y holds values that are not finite")
+    if metric and not ((y >= 0) & (y <= 1)).all():
+        raise ValueError("y holds values outside [0, 1], which a bounded metric cannot have")
+    if not metric and not (y > 0).all():
+        raise ValueError("y holds values that are not positive, which the logarithm of a loss needs")
+    if n_runs < len(form.params):
+        raise ValueError(f"{n_runs} runs cannot determine the {len(form.params)} parameters of {form.name}")
+    for name, logs in x.items():
+        if np.ptp(logs) == 0:
+            raise ValueError(f"{name} has one value ({np.exp(logs[0]):.6g}) in all runs; {form.name} needs two")
     means = {name: float(x[name].mean()) for _, name, _ in form.shift.values()}
     centred = {name: values - means.get(name, 0.0) for name, values in x.items()}
     threshold = {"huber": delta, "lad": LAD_DELTA, "lsq": np.inf}[loss]
@@ -268,6 +316,14 @@ def _fit(
     )  # fmt: skip
 
 
+def resample_counts(n_runs: int, n_resamples: int, seed: int) -> Array:
+    """How often each run is drawn in each bootstrap resample, (n_resamples, n_runs)."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples is {n_resamples}; expected at least 1")
+    shares = np.full(n_runs, 1 / n_runs)
+    return np.random.default_rng(seed).multinomial(n_runs, shares, size=n_resamples).astype(float)
+
+
 def _form(name: str) -> Form:
     if name not in FORMS:
         raise ValueError(f"unknown form {name!r}; expected one of {', '.join(FORMS)}")
@@ -287,6 +343,7 @@ def fit(
     metric: bool = False,
     loss: Loss = "huber",
     delta: float = 1e-3,
+    floor: float = 0.0,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Law:
@@ -295,15 +352,17 @@ def fit(
     Args:
         form: a key of `FORMS`.
         y: loss (positive) or, with `metric`, a metric in [0, 1], shape (n,).
-        N, D, C, U, epochs: the inputs that the form needs, positive, shape (n,).
+        N, D, C, U, epochs: the inputs that the form needs, positive, shape (n,). U is unique data; where a form
+            needs epochs over it, they may be given, or all data seen, D = U epochs.
         run: labels of whole runs, which the bootstrap draws; default: every point is a run.
         metric: True for a bounded metric that grows, else a loss that falls.
         loss: `huber`, `lad` (least absolute deviations) or `lsq` (least squares), summed.
         delta: where Huber turns linear: in ln y for a loss, in units of y for a metric.
+        floor: noise floor of a metric, in its units: runs below it learnt nothing and are left out.
         n_resamples, seed: of the bootstrap, which runs when an interval is first asked for.
 
     Raises ValueError for an unknown form or loss, a missing input, values that are not positive and finite,
-    fewer runs than parameters, and an input with one value only.
+    fewer runs (above the floor) than parameters, and an input with one value only.
 
     >>> C = np.logspace(12, 18, 7)
     >>> law = fit("power", y=3.0 * C**-0.05, C=C)
@@ -311,32 +370,20 @@ def fit(
     (3.0, -0.05)
     """
     chosen = _form(form)
-    if loss not in ("huber", "lad", "lsq"):
-        raise ValueError(f"unknown loss {loss!r}; expected huber, lad or lsq")
-    if not delta > 0:
-        raise ValueError(f"delta is {delta}; expected a positive number")
-    values = np.atleast_1d(np.asarray(y, dtype=float))
-    if not np.isfinite(values).all():
-        raise ValueError("y holds values that are not finite")
-    if metric and not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("y holds values outside [0, 1], which a bounded metric cannot have")
-    if not metric and not (values > 0).all():
-        raise ValueError("y holds values that are not positive, which the logarithm of a loss needs")
+    values = _numbers("y", y)
     x = _log_inputs(chosen, {"N": N, "D": D, "C": C, "U": U, "epochs": epochs})
-    labels = np.arange(len(values)) if run is None else pd.factorize(np.asarray(run))[0]
-    lengths = {"y": len(values), "run": len(labels)} | {name: len(v) for name, v in x.items()}
+    names = np.arange(len(values)) if run is None else np.asarray(run)
+    lengths = {"y": len(values), "run": len(names)} | {name: len(v) for name, v in x.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"inputs differ in length: {lengths}")
-    n_runs = len(np.unique(labels))
-    if n_runs < len(chosen.params):
-        raise ValueError(f"{n_runs} runs cannot determine the {len(chosen.params)} parameters of {form}")
-    for name, logs in x.items():
-        if np.ptp(logs) == 0:
-            raise ValueError(f"{name} has one value ({np.exp(logs[0]):.6g}) in all runs; {form} needs at least two")
+    if metric:
+        kept = ~((values >= 0) & (values < floor))  # what is no metric at all is not hidden here
+        values, names, x = values[kept], names[kept], {name: v[kept] for name, v in x.items()}
+    labels = pd.factorize(names)[0]
+    n_runs = int(labels.max(initial=-1)) + 1
 
     def draws() -> tuple[Array, Array]:
-        counts = np.random.default_rng(seed).multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=n_resamples)
-        return values, counts[:, labels].astype(float)
+        return values, resample_counts(n_runs, n_resamples, seed)[:, labels]
 
     return _fit(chosen, x, values, metric, loss, delta, n_runs, draws)
 
@@ -366,13 +413,10 @@ def fit_frontier(
         raise ValueError(f"form {form} needs {', '.join(chosen.inputs)}; a frontier has C only")
     grid, values, names = interpolate(curves, x, y, run)
     best, _ = envelope(values, metric)
-    point = fit(form, y=best, C=grid, metric=metric, loss=loss, delta=delta)  # checks the input too
-    if len(names) < len(chosen.params):
-        raise ValueError(f"{len(names)} runs cannot determine the {len(chosen.params)} parameters of {form}")
 
     def draws() -> tuple[Array, Array]:
-        picks = np.random.default_rng(seed).integers(0, len(names), (n_resamples, len(names)))
-        drawn = np.array([envelope(values[np.unique(pick)], metric)[0] for pick in picks])
+        counts = resample_counts(len(names), n_resamples, seed)
+        drawn = np.array([envelope(values[count > 0], metric)[0] for count in counts])
         return drawn, np.isfinite(drawn).astype(float)
 
     return _fit(chosen, {"C": np.log(grid)}, best, metric, loss, delta, len(names), draws)

@@ -61,14 +61,15 @@ def published() -> Path:
     SHA-256, into the folder of caches. Raises FileNotFoundError when neither can be had.
     """
     name = "mlruns.sqlite.bz2"
-    given = Path(os.environ.get("SRT_DATA") or home()) / "published_runs" / name
-    if given.exists():
-        return given
+    given = os.environ.get("SRT_DATA")
+    if given and (path := Path(given) / "published_runs" / name).exists():
+        return path
     try:
         return Path(pooch.retrieve(URL, f"sha256:{SHA256}", name, home() / "published_runs"))
     except (OSError, ValueError) as error:
+        place = f"not in {given}/published_runs" if given else "not here (SRT_DATA is not set)"
         raise FileNotFoundError(
-            f"the published runs are not at {given} and cannot be downloaded from {URL} ({type(error).__name__})"
+            f"the published runs are {place} and cannot be downloaded from {URL} ({type(error).__name__})"
         ) from error
 
 

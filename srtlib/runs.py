@@ -373,7 +373,7 @@ def _read_file(path: Path, kind: str) -> pd.DataFrame:
 # --- What a table of runs says -----------------------------------------------------------------------
 
 
-def best_runs(runs: pd.DataFrame, by: str = "dataset", metric: str = "valid_ndcg@5") -> pd.DataFrame:
+def best_runs(runs: pd.DataFrame, by: str | list[str] = "dataset", metric: str = "valid_ndcg@5") -> pd.DataFrame:
     """The run with the highest `metric` of each group, groups in order of `n_targets`."""
     return runs.loc[runs.groupby(by)[metric].idxmax()].sort_values("n_targets").reset_index(drop=True)
 

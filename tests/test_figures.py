@@ -84,6 +84,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "effects": lambda: figures.paired_effects(pairs, runs.summarise_effects(pairs), "layers"),
         "agreement": lambda: figures.observed_vs_predicted(points, kind="dataset"),
         "hold-out": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.012, 0.003])),
+        "hold-out, a decade and more": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.0147, 0.00077])),
         "estimator": lambda: figures.estimator_curves(make_estimates(), points=points.query("flops < 1e16")),
         "isoflop": lambda: figures.isoflop(*make_isoflop()),
     }
@@ -157,6 +158,15 @@ def test_scaling_curves_draw_every_run_and_the_given_laws() -> None:
     assert figure.axes[1].get_ylabel() == "parameters"
 
 
+def test_the_frontier_lies_beneath_the_runs_that_hold_it() -> None:
+    curves = make_curves()
+    frontier = curves[curves["run_id"] == "r2"]
+    *runs_and_dots, halo = figures.scaling_curves(curves, frontier=frontier).axes[0].lines
+    assert halo.get_label() == "frontier"
+    assert all(line.get_zorder() > halo.get_zorder() for line in runs_and_dots)
+    assert all(line.get_linewidth() < halo.get_linewidth() / 2 for line in runs_and_dots)
+
+
 def test_colour_follows_the_column_and_brightens_with_it() -> None:
     curves = make_curves()
 
@@ -226,8 +236,25 @@ def test_isoflop_marks_the_optima() -> None:
     assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["1e15", "1e17"]
 
 
-def test_one_value_of_the_colour_is_no_error() -> None:
-    assert figures.scaling_curves(make_curves().query("run_id == 'r1'")).axes[1].get_ylabel() == "parameters"
+@pytest.mark.filterwarnings("error")
+def test_one_run_is_enough_for_every_figure() -> None:
+    """One row, or one evaluation of one run: drawn where it belongs, without a warning."""
+    curve, point, pair = make_curves()[:1], make_points()[:1], make_pairs()[:1]
+    form = pd.DataFrame({"form": ["sigmoid"], "rmse": [0.001], "rmse_held_out": [0.003]})
+    x, y = point["n_targets"].item(), point["valid_ndcg@5"].item()
+    drawn = {
+        figures.scaling_curves(curve, frontier=curve): (curve["flops"].item(), curve["valid_ndcg@5"].item()),
+        figures.data_scaling(point, predicted="predicted"): (x, y),
+        figures.paired_effects(pair, runs.summarise_effects(pair)): (-0.03, 0),
+        figures.observed_vs_predicted(point): (point["predicted"].item(), y),
+        figures.holdout_errors(form): (0.003, 0),
+        figures.estimator_curves(make_estimates(), points=point): (point["flops"].item(), y),
+        figures.isoflop(*(table[:1] for table in make_isoflop())): (1e5, make_isoflop()[0]["valid_ndcg@5"].iloc[0]),
+    }
+    for figure, place in drawn.items():
+        figure.canvas.draw()
+        points = [(line.get_xdata(), line.get_ydata()) for line in figure.axes[0].lines]
+        assert any(len(x) == 1 and np.allclose([x[0], y[0]], place) for x, y in points)
 
 
 def test_no_torch() -> None:

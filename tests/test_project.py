@@ -181,6 +181,13 @@ def test_table_of_contents_names_every_notebook_and_only_files_that_exist() -> N
     assert {f"book/{path.stem}" for path in NOTEBOOKS} <= set(files)
 
 
+def test_library_reference_lists_every_module() -> None:
+    files = [path for path in (ROOT / "srtlib").rglob("*.py") if path.name not in ("__init__.py", "cli.py")]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
+    listed = re.findall(r"automodule:: (\S+)", (ROOT / "book" / "api.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(modules)
+
+
 def test_commands_in_the_readme_and_in_ci_exist() -> None:
     command = re.compile(r"\bmake ([a-z][a-z-]*)")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

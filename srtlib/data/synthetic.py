@@ -109,28 +109,24 @@ class World:
 
     @cached_property
     def items(self) -> pd.DataFrame:
-        """One row per item, in index order: item_id, title (5 to 8 words), brand, categories."""
-        category_words, type_words, brand_words, model_words = self._words
+        """One row per item, in index order: item_id, title, brand, categories.
+
+        A title has 5 to 8 words, plus a mark ("mk2") where all of them would coincide with another item's.
+        """
+        category_words, type_words, brand_words, model_words = self._lexicon
         c = self.catalogue
-        words = pd.DataFrame(
-            {
-                "brand": brand_words[c.brand],
-                "style": np.array(STYLES)[c.style],
-                "colour": np.array([*COLOURS, ""])[c.colour],
-                "material": np.array(MATERIALS)[c.material],
-                "type": type_words[c.type],
-                "use": np.where(c.in_title, "for " + category_words[c.category], ""),
-                "model": model_words[c.model],
-            }
-        )
-        title = words.agg(" ".join, axis=1).str.split().str.join(" ")
+        brand, kind, category = brand_words[c.brand], type_words[c.type], category_words[c.category]
+        style, material = _words(STYLES)[c.style], _words(MATERIALS)[c.material]
+        colour = np.where(c.colour < 0, "", _words(COLOURS)[c.colour] + " ")
+        use = np.where(c.in_title, "for " + category + " ", "")
+        title = pd.Series(brand + " " + style + " " + colour + material + " " + kind + " " + use + model_words[c.model])
         copy = title.groupby(title).cumcount()
         return pd.DataFrame(
             {
                 "item_id": [f"{self.domain}-i{index:07d}" for index in range(self.n_items)],
                 "title": title.where(copy == 0, title + " mk" + (copy + 1).astype(str)),
-                "brand": words["brand"],
-                "categories": category_words[c.category] + " > " + words["type"],
+                "brand": brand,
+                "categories": category + " > " + kind,
             }
         )
 
@@ -184,11 +180,16 @@ class World:
         return -(-self.n_items // ITEMS_PER_MODEL_WORD)
 
     @cached_property
-    def _words(self) -> tuple[npt.NDArray[np.object_], ...]:
+    def _lexicon(self) -> tuple[npt.NDArray[np.object_], ...]:
         """Words of all categories, types and brands (shared), and of the domain's models (its own), all distinct."""
         numbers = self._rng("words").permutation(len(SYLLABLES) ** 3)
         sizes = [self._n_all_categories, self._n_all_types, self.n_brands]
         models = numbers[sum(sizes) + (self.domain == "b") :: 2][: self._n_models]
+        if len(models) < self._n_models:
+            raise ValueError(
+                f"n_items={self.n_items}, n_categories={self.n_categories} and n_brands={self.n_brands} "
+                f"need more than the {len(numbers)} words that there are"
+            )
         return tuple(_spell(part) for part in (*np.split(numbers, np.cumsum(sizes))[:3], models))
 
     def _rng(self, purpose: str) -> np.random.Generator:
@@ -268,12 +269,12 @@ class World:
         longest = min(MAX_LENGTH, self.n_items // 2)
         lengths = np.minimum(longest, MIN_LENGTH + rng.lognormal(np.log(2.5), 1.1, n_users).astype(np.int64))
         histories = np.full((n_users, longest), -1, dtype=np.int64)
-        for position in range(longest):
-            pending = np.flatnonzero(lengths > position)
+        for t in range(longest):
+            pending = np.flatnonzero(lengths > t)
             while len(pending):
-                seen = histories[pending, :position]
+                seen = histories[pending, :t]
                 drawn = self._draw(seen, rng)
-                histories[pending, position] = drawn
+                histories[pending, t] = drawn
                 pending = pending[(seen == drawn[:, None]).any(axis=1)]
         user, position = np.nonzero(np.arange(longest) < lengths[:, None])
         gaps = 1 + rng.exponential(30 * 86_400, (n_users, longest)).astype(np.int64)
@@ -293,7 +294,7 @@ class World:
         share = np.cumsum(RECENCY ** np.arange(t))  # of the last, the last two, ... the last t items
         back = np.searchsorted(share, rng.random(B) * share[-1], side="right") if t else np.zeros(B, np.int64)
         chosen = np.searchsorted(np.cumsum([*RULES.values()])[:-1], rng.random(B), side="right")
-        uniform = rng.random(B)
+        uniform = rng.random((B,))
         item = np.empty(B, dtype=np.int64)
         for index, rule in enumerate(self.rules):
             row = np.flatnonzero(chosen == index) if t else np.arange(B)
@@ -371,9 +372,13 @@ def generate(folder: str | Path, world: World, n_users: int, seed: int = 0) -> P
     return folder
 
 
+def _words(words: list[str]) -> npt.NDArray[np.object_]:
+    return np.array(words, dtype=object)
+
+
 def _spell(numbers: Ints) -> npt.NDArray[np.object_]:
     """Numbers below len(SYLLABLES) ** 3 as words of three syllables."""
-    syllables, base = np.array(SYLLABLES, dtype=object), len(SYLLABLES)
+    syllables, base = _words(SYLLABLES), len(SYLLABLES)
     return syllables[numbers // base**2] + syllables[numbers // base % base] + syllables[numbers % base]
 
 

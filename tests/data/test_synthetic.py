@@ -116,6 +116,14 @@ def test_items_and_sequences_are_as_described(world: World) -> None:
     assert popularity[:100].sum() > 0.25  # a tenth of the items draw more than a quarter
 
 
+def test_titles_stay_unique_where_the_words_run_out() -> None:
+    titles = World(n_items=20_000, n_categories=1, n_brands=1).items["title"]
+    assert titles.is_unique
+    assert titles.str.contains(" mk2$").any()
+    with pytest.raises(ValueError, match=r"n_items=2000000.* need more than the 343000 words"):
+        _ = World(n_items=2_000_000).items
+
+
 def test_generated_folders_are_data_sets(tmp_path: Path) -> None:
     data = load_dataset(generate(tmp_path / "world", SMALL, n_users=30))
     assert (data.n_users, data.n_items) == (30, 120)

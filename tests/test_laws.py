@@ -1,0 +1,229 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+from scipy.special import huber, logsumexp
+
+from srtlib import laws
+
+TRUTH = {"E": 1.817, "A": 482.0, "B": 2085.0, "alpha": 0.348, "beta": 0.366}
+
+
+def chinchilla(seed: int, n: int = 245, noise: float = 0.005, outliers: int = 0) -> dict[str, np.ndarray]:
+    """Losses of runs on a broad range of N and D, log-normal noise, some runs 10% too high."""
+    rng = np.random.default_rng(seed)
+    N, D = 10 ** rng.uniform(8, 10, n), 10 ** rng.uniform(9, 12, n)
+    y = TRUTH["E"] + TRUTH["A"] / N ** TRUTH["alpha"] + TRUTH["B"] / D ** TRUTH["beta"]
+    y = y * np.exp(rng.normal(0, noise, n))
+    y[:outliers] *= 1.1
+    return {"y": y, "N": N, "D": D}
+
+
+@pytest.mark.parametrize("loss", ["huber", "lad", "lsq"])
+def test_noiseless_runs_give_their_coefficients_back(loss: str) -> None:
+    law = laws.fit("additive_power", **chinchilla(0, noise=0.0), loss=loss)
+    assert law.params == pytest.approx(TRUTH, rel=1e-3)
+    assert law.at_bound == ()
+
+
+@pytest.mark.parametrize("outliers", [0, 10])
+def test_noisy_runs_give_them_back_within_their_intervals(outliers: int) -> None:
+    law = laws.fit("additive_power", **chinchilla(1, outliers=outliers))
+    for name, true in TRUTH.items():
+        low, high = law.interval(name, 0.999)
+        assert low < true < high, name
+    low, high = law.interval("a", 0.99)
+    assert low < TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"]) < high
+    assert law.params["alpha"] == pytest.approx(TRUTH["alpha"], abs=0.04)
+
+
+def test_the_optimum_is_found_from_most_starts() -> None:
+    law = laws.fit("additive_power", **chinchilla(2))
+    assert law.starts >= 16
+    assert law.share_of_starts > 0.9
+
+
+def test_intervals_cover_the_truth() -> None:
+    """95% intervals of every parameter, and of the exponent of N*(C), in 200 repeated experiments."""
+    truth = TRUTH | {"a": TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])}
+    hits = dict.fromkeys(truth, 0)
+    for seed in range(200):
+        law = laws.fit("additive_power", **chinchilla(seed, n=120, outliers=4), n_resamples=100)
+        for name in hits:
+            low, high = law.interval(name, 0.95)
+            hits[name] += low <= truth[name] <= high
+    assert all(180 <= count <= 198 for count in hits.values()), hits
+
+
+def objective(theta: np.ndarray, y: np.ndarray, N: np.ndarray, D: np.ndarray) -> float:
+    """The sum of Huber losses of ln L, written out with SciPy's own functions (Hoffmann et al., 2022, eq. 3)."""
+    a, b, e, alpha, beta = theta
+    predicted = logsumexp([a - alpha * np.log(N), b - beta * np.log(D), np.full(len(y), e)], axis=0)
+    return float(huber(1e-3, predicted - np.log(y)).sum())
+
+
+def as_theta(p: dict[str, float]) -> np.ndarray:
+    return np.array([np.log(p["A"]), np.log(p["B"]), np.log(p["E"]), p["alpha"], p["beta"]])
+
+
+def test_no_other_search_finds_a_lower_objective() -> None:
+    data = chinchilla(6, n=100, outliers=4)
+    found = as_theta(laws.fit("additive_power", **data).params)
+    ours = objective(found, **data)
+    for start in (found, as_theta(TRUTH), np.array([5.0, 5.0, 0.0, 0.5, 0.5])):
+        other = minimize(
+            objective, start, tuple(data.values()), "Nelder-Mead", options={"maxiter": 6000, "maxfev": 6000}
+        )
+        assert ours <= other.fun * (1 + 1e-6)
+
+
+def test_a_resample_is_fitted_as_if_it_were_the_data() -> None:
+    data = chinchilla(7, n=60, outliers=2)
+    resamples = laws.fit("additive_power", **data, n_resamples=5, seed=3).samples
+    counts = np.random.default_rng(3).multinomial(60, np.full(60, 1 / 60), size=5)
+    for i, count in enumerate(counts):
+        again = laws.fit("additive_power", **{name: np.repeat(values, count) for name, values in data.items()})
+        assert again.params == pytest.approx(resamples.loc[i].to_dict(), rel=2e-3)
+
+
+def test_the_bootstrap_draws_whole_runs() -> None:
+    """Copies of a run's points under its name add no certainty; under names of their own they seem to."""
+    data = chinchilla(8, n=40)
+    tripled = {name: np.repeat(values, 3) for name, values in data.items()}
+
+    def width(**arguments: np.ndarray) -> float:
+        return float(np.diff(laws.fit("additive_power", **arguments, n_resamples=300).interval("beta"))[0])
+
+    assert width(**tripled, run=np.repeat(np.arange(40), 3)) == pytest.approx(width(**data), rel=0.02)
+    assert width(**tripled) < 0.75 * width(**data)
+
+
+def test_outliers_move_least_squares_more_than_huber() -> None:
+    clean, dirty = chinchilla(4), chinchilla(4, outliers=15)
+    shift = {
+        loss: abs(
+            laws.fit("additive_power", **dirty, loss=loss).params["E"]
+            - laws.fit("additive_power", **clean, loss=loss).params["E"]
+        )
+        for loss in ("huber", "lsq")
+    }
+    assert shift["huber"] < shift["lsq"] / 2
+
+
+C = np.geomspace(1e9, 1e15, 40)
+CURVES = {
+    "log_linear": ({"a": -0.2, "b": 0.01}, lambda a, b: a + b * np.log(C)),
+    "power": ({"k": 0.002, "a": 0.12}, lambda k, a: k * C**a),
+    "saturating_power": ({"E": 0.2, "A": 3.0, "a": 0.15}, lambda E, A, a: E - A * C**-a),
+    "sigmoid": (
+        {"A": 0.396, "k": 0.18, "m": 24.44, "d": 0.247},
+        lambda A, k, m, d: A / (1 + np.exp(-k * (np.log(C) - m))) - d,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", CURVES)
+def test_laws_of_compute_are_recovered(form: str) -> None:
+    truth, curve = CURVES[form]
+    y = curve(**truth)
+    keep = (y > 0) & (y < 1)
+    law = laws.fit(form, y=y[keep], C=C[keep], metric=True)
+    assert law.params == pytest.approx(truth, rel=0.02)
+    assert law.r2 > 0.99999
+
+
+def test_data_laws_of_a_metric_are_recovered() -> None:
+    rng = np.random.default_rng(0)
+    N, D = 10 ** rng.uniform(6, 8, 100), 10 ** rng.uniform(5, 7, 100)
+    y = 0.163 - 18.56 / N**0.376 - 2.9 / D**0.364
+    law = laws.fit("additive_power", y=y, N=N, D=D, metric=True)
+    assert law.params == pytest.approx({"E": 0.163, "A": 18.56, "B": 2.9, "alpha": 0.376, "beta": 0.364}, rel=0.02)
+    y = 0.05 - 18.56 / N**0.376 + 0.008 * np.log(D)
+    law = laws.fit("additive_power_log_data", y=y, N=N, D=D, metric=True)
+    assert law.params == pytest.approx({"E": 0.05, "A": 18.56, "B": 0.008, "alpha": 0.376}, rel=0.02)
+
+
+def test_repeated_epochs_are_worth_less() -> None:
+    rng = np.random.default_rng(1)
+    N, U, epochs = 10 ** rng.uniform(7, 9, 200), 10 ** rng.uniform(7, 10, 200), rng.uniform(1, 60, 200)
+    effective = U * (1 + 15.0 * (1 - np.exp(-(epochs - 1) / 15.0)))
+    y = 1.8 + 480 / N**0.35 + 2000 / effective**0.37
+    law = laws.fit("data_constrained", y=y, N=N, U=U, epochs=epochs)
+    assert law.params["R_star"] == pytest.approx(15, rel=0.05)
+    assert law.params["beta"] == pytest.approx(0.37, rel=0.05)
+    assert law.predict(N=1e8, U=1e9, D=4e9) == pytest.approx(law.predict(N=1e8, U=1e9, epochs=4))
+    assert laws.fit("data_constrained", y=y, N=N, U=U, D=U * epochs).params == pytest.approx(law.params, rel=1e-4)
+
+
+def test_runs_below_the_noise_floor_are_left_out() -> None:
+    y = np.where(C < 1e11, 5e-4, 0.01 * np.log(C) - 0.2)
+    law = laws.fit("log_linear", y=y, C=C, metric=True, floor=1e-3)
+    assert law.params == pytest.approx({"a": -0.2, "b": 0.01})
+    assert law.n_points == (C >= 1e11).sum()
+
+
+def test_a_parameter_at_its_bound_is_flagged() -> None:
+    y = 0.01 * np.log(C) - 0.15  # no saturation at all
+    law = laws.fit("saturating_power", y=y, C=C, metric=True)
+    assert {"E", "a"} & set(law.at_bound)
+
+
+def test_round_trip_through_json() -> None:
+    law = laws.fit("additive_power", **chinchilla(5, n=60), n_resamples=50)
+    again = laws.Law.from_dict(json.loads(json.dumps(law.to_dict())))
+    assert again.params == law.params
+    assert again.interval("E") == law.interval("E")
+    assert again.predict(N=1e9, D=1e10) == law.predict(N=1e9, D=1e10)
+    low, high = law.band(N=[1e9], D=[1e10])
+    assert low[0] < law.predict(N=1e9, D=1e10) < high[0]
+
+
+def test_bad_input_is_named() -> None:
+    good = chinchilla(0, n=20)
+    cases = [
+        ("cubic", good, "unknown form 'cubic'; expected one of log_linear"),
+        ("additive_power", {**good, "N": None}, "N was not given"),
+        ("additive_power", {**good, "N": np.full(20, 1e9)}, "N has one value"),
+        ("additive_power", {**good, "D": -good["D"]}, "D holds values that are not positive and finite"),
+        ("additive_power", {**good, "y": np.full(20, np.nan)}, "y holds values that are not finite"),
+        ("additive_power", {name: values[:4] for name, values in good.items()}, "4 runs cannot determine"),
+        ("additive_power", {**good, "metric": True}, r"outside \[0, 1\]"),
+        ("additive_power", {**good, "loss": "l1"}, "unknown loss 'l1'"),
+        ("additive_power", {**good, "N": np.full(20, "many")}, "N holds values that are not numbers"),
+        ("additive_power", {**good, "N": good["N"][:-1]}, "inputs differ in length"),
+        ("additive_power", {**good, "delta": 0}, "delta is 0"),
+        ("additive_power", {**good, "y": -good["y"]}, "y holds values that are not positive"),
+        ("data_constrained", {**good, "U": 2 * good["D"]}, "values below 1"),
+        ("log_linear", {**good, "metric": True, "y": np.full(20, 0.01), "C": good["N"], "floor": 0.1}, "0 runs cannot"),
+    ]
+    for form, arguments, message in cases:
+        with pytest.raises(ValueError, match=message):
+            laws.fit(form, **arguments)
+    with pytest.raises(ValueError, match="n_resamples is 0"):
+        laws.fit("additive_power", **good, n_resamples=0).interval("E")
+    with pytest.raises(ValueError, match="has no parameter 'gamma'; it has E, A"):
+        laws.fit("additive_power", **good).interval("gamma")
+
+
+def curves(seed: int = 0) -> pd.DataFrame:
+    """Runs that climb towards a + b ln C and flatten below it."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for run in range(8):
+        end = 10 ** (9 + 0.5 * run)
+        for share in (0.1, 0.3, 1.0):
+            value = 0.01 * np.log(end * share) - 0.15 - 0.01 * (1 - share) + rng.normal(0, 1e-4)
+            rows.append({"run_id": f"r{run}", "flops": end * share, "valid_ndcg@5": value, "d_model": 2**run})
+    return pd.DataFrame(rows)
+
+
+def test_a_law_of_the_frontier_with_its_interval() -> None:
+    law = laws.fit_frontier("log_linear", curves(), n_resamples=200)
+    low, high = law.interval("b")
+    assert low < 0.0105
+    assert high > 0.0095
+    assert law.params["b"] == pytest.approx(0.01, rel=0.15)
+    with pytest.raises(ValueError, match="needs N, D; a frontier has C only"):
+        laws.fit_frontier("additive_power", curves())
