@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself w
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,11 @@ EXAMPLES = {
     "sweep": "srt sweep params/S.yaml --dataset synthetic",
     "evaluate": "srt evaluate --model out/runs/0123456789ab/model --dataset synthetic --json",
     "plan": "srt plan --runs out/runs --compute 1e15\n  srt plan --runs results/beauty_M --interactions 5M --json",
+}
+MACHINE = {
+    "peak": "FLOP/s of one GPU (default: an A100's 312e12)",
+    "utilisation": "share of it that training reaches (default: an assumed 0.3)",
+    "price": "currency per GPU-hour (default: 2)",
 }
 
 
@@ -81,6 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--protocol", default="full", help="full, or sampled:10000")
     one.add_argument("--exclude-seen", action="store_true", help="leave the user's history out of the candidates")
 
+    one = command("plan", _plan, "Say what a budget or an amount of data buys, by the laws of recorded runs.")
+    one.add_argument("--runs", default=runs_root(), help="a store, an exported folder or file, or published")
+    one.add_argument("--dataset", help="runs on the data sets whose names start so; needed where there are several")
+    amount = one.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--compute", type=_amount, metavar="FLOPS", help="training compute, such as 1e18")
+    amount.add_argument("--hours", type=_amount, help="GPU-hours")
+    amount.add_argument("--money", type=_amount, help="currency")
+    amount.add_argument("--interactions", type=_amount, help="amount of data, such as 5M")
+    one.add_argument("--size", type=_amount, metavar="N", help="number of parameters (with --interactions)")
+    one.add_argument("--form", help="form of the law (default: the one that predicts the top decade of compute best)")
+    for name, meaning in MACHINE.items():
+        one.add_argument(f"--{name}", type=float, help=meaning)
+
     return parser
 
 
@@ -130,11 +149,42 @@ def _evaluate(options: argparse.Namespace) -> dict[str, float]:
     return evaluate(model, dataset, options.split, options.protocol, exclude_seen=options.exclude_seen)
 
 
+def _plan(options: argparse.Namespace) -> dict[str, Any]:
+    from srtlib.estimators import Machine, plan
+
+    given = {name: getattr(options, name) for name in MACHINE if getattr(options, name) is not None}
+    if options.size and not options.interactions:
+        raise ValueError("--size goes with --interactions: a budget of compute has a size of its own")
+    row = plan(
+        options.runs,
+        options.compute,
+        options.interactions,
+        hours=options.hours,
+        money=options.money,
+        size=options.size,
+        dataset=options.dataset,
+        form=options.form,
+        machine=Machine(**given),
+    ).iloc[0]
+    values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
+    return {name: None if value != value else value for name, value in values.items()}  # NaN: not known
+
+
+def _amount(text: str) -> float:
+    """A positive amount such as 1e18, 500K or 5M."""
+    factor = {"K": 1e3, "M": 1e6, "B": 1e9}.get(text[-1:].upper())
+    try:
+        amount = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount; expected a positive number such as 1e18, 500K or 5M")
+    return amount
+
+
 def _number(text: str) -> int:
     """A count such as 500000, 500K or 5M."""
-    factors = {"K": 10**3, "M": 10**6, "B": 10**9}
-    factor = factors.get(text[-1:].upper(), 1)
-    return int(float(text.rstrip("kKmMbB")) * factor)
+    return int(_amount(text))
 
 
 def _as_text(result: dict[str, Any]) -> str:
@@ -145,6 +195,8 @@ def _as_text(result: dict[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_value(part)}" for key, part in value.items())
+    if value is None:
+        return "not known"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -389,7 +389,7 @@ def with_published_laws(
 
 
 def write_planner(
-    path: Path | str, estimators: Mapping[str, tuple[ComputeEstimator, DataEstimator]], n: int = 100
+    path: Path | str, estimators: Mapping[str, tuple[ComputeEstimator, DataEstimator]], n: int = 300
 ) -> None:
     """Write the estimators, by the name that the page shows, as the script that the planner page loads.
 
