@@ -3,22 +3,26 @@
 The number of parameters does not depend on the catalogue. Shapes: n items to encode, T packed tokens, D = d_model.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from srtlib.data.dataset import Dataset
-from srtlib.data.text import dataset_bags
 from srtlib.packing import Layout
-from srtlib.params import ModelParams, parse
-from srtlib.paths import write_text
+from srtlib.paths import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from srtlib.data.dataset import Dataset
+    from srtlib.params import ModelParams
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class SRT(nn.Module):
     `tokenizer` travels with the model (token_bag only); its size sets the embedding tables'.
 
     >>> from srtlib.data.text import train_tokenizer
+    >>> from srtlib.params import ModelParams
     >>> model = SRT(ModelParams(d_model=8, n_layers=1), train_tokenizer(["red pen"] * 9, 100))
     >>> counts = model.parameter_counts()
     >>> counts["total"] == counts["embedding"] + counts["non_embedding"]
@@ -160,6 +165,8 @@ class SRT(nn.Module):
                     f"{dataset.name} has no item vectors of width {self.params.vector_dim}: see Dataset.with_vectors"
                 )
             return torch.as_tensor(dataset.vectors).to(self.device)
+        from srtlib.data.text import dataset_bags
+
         assert self.tokenizer is not None
         bags = dataset_bags(dataset, self.tokenizer, self.params.fields)
         return BagFeatures(
@@ -203,21 +210,27 @@ class SRT(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write config.json, model.safetensors and tokenizer.json."""
+        from safetensors.torch import save
+
         folder.mkdir(parents=True, exist_ok=True)
         config = {"format": "srtlib-1", "model": self.params.model_dump()}
         write_text(folder / "config.json", json.dumps(config, indent=2))
         if self.tokenizer is not None:
             write_text(folder / "tokenizer.json", self.tokenizer.to_str())
-        aside = folder / ".model.safetensors"
-        save_file({name: p.detach().cpu().contiguous() for name, p in self.state_dict().items()}, aside)
-        aside.replace(folder / "model.safetensors")
+        weights = save({name: p.detach().cpu().contiguous() for name, p in self.state_dict().items()})
+        write_bytes(folder / "model.safetensors", weights)
 
     @classmethod
-    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> "SRT":
+    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> SRT:
         """Load what `save_pretrained` wrote; nothing in the folder is executed.
 
         Raises FileNotFoundError for a missing file, ValueError for another format or damaged weights.
         """
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        from srtlib.params import ModelParams, parse
+
         config_path = folder / "config.json"
         if not config_path.is_file():
             raise FileNotFoundError(f"{folder} is not a model folder: no config.json")

@@ -6,14 +6,18 @@ the same packed axis feeds variable-length attention.
 Shapes: T packed tokens, S supervised positions, W windows.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from srtlib.data.dataset import Dataset, Split
+if TYPE_CHECKING:
+    from srtlib.data.dataset import Dataset, Split
 
 # Sequences are padded to the next of these (and to multiples of 16 above): at most a quarter is padding.
 LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 50, 64)
@@ -61,7 +65,7 @@ class Sequences:
         known = torch.tensor([*(n for n in LENGTHS if n < max_len), max_len])
         self._padded = known[torch.searchsorted(known, sizes)].to(device)
 
-    def epoch(self, supervise: str, batch_size: int, generator: torch.Generator) -> "Epoch":
+    def epoch(self, supervise: str, batch_size: int, generator: torch.Generator) -> Epoch:
         """Every training target once, in random order, at most `batch_size` targets (or tokens) a batch."""
         starts, lengths = self._windows(supervise, generator)
         order = torch.randperm(len(starts), generator=generator).to(starts.device)
