@@ -7,11 +7,13 @@ continues exactly where it was, with no random state to restore.
 import math
 import subprocess
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from srtlib import distributed
-from srtlib.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from srtlib.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, stop_signal
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import dataset_tokenizer
 from srtlib.engine import Objective, learning_rate_factor, make_optimizer
@@ -34,11 +36,13 @@ from srtlib.paths import project_root
 from srtlib.runs import Run, read_summary, run_id
 
 SELECT_BY = "ndcg@5"  # the best checkpoint is the one with the highest validation value of this
-MAX_BAD_STEPS = 10  # steps with a non-finite loss or gradient in a row, skipped, before training stops
+MAX_BAD_STEPS = 10  # bad steps in a row, skipped, before training stops
+SPIKE = 3.0  # a loss above this multiple of its running mean makes a bad step, as a non-finite loss or gradient does
+SPIKE_STEPS = 100  # the running mean's memory; no loss is a spike before so many
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss or its gradient was not finite for too many steps in a row."""
+class DivergedError(RuntimeError):
+    """The loss or its gradient was not finite, or the loss far above its running mean, too many steps in a row."""
 
 
 @dataclass
@@ -54,10 +58,28 @@ class Progress:
     wall_s: float = 0.0
     bad_steps: int = 0
     bad_in_a_row: int = 0
+    good_steps: int = 0
+    loss_mean: float = 0.0  # exponential running mean over good steps
     loss_sum: float = 0.0
     loss_steps: int = 0
     best_step: int = 0
     best: dict[str, float] = field(default_factory=dict)
+
+    def sound(self, loss: float, gradient_norm: float) -> bool:
+        """Whether a step may be taken: finite, and not a spike (`SPIKE` times the running mean).
+
+        >>> at = Progress(good_steps=SPIKE_STEPS, loss_mean=2.0)
+        >>> at.sound(5.9, 1.0), at.sound(6.1, 1.0), at.sound(2.0, math.inf)
+        (True, False, False)
+        """
+        spike = self.good_steps >= SPIKE_STEPS and loss > SPIKE * self.loss_mean
+        return math.isfinite(loss) and math.isfinite(gradient_norm) and not spike
+
+    def good(self, loss: float) -> None:
+        """Count a step that was taken."""
+        self.good_steps, self.bad_in_a_row = self.good_steps + 1, 0
+        self.loss_mean += (loss - self.loss_mean) / min(self.good_steps, SPIKE_STEPS)
+        self.loss_sum, self.loss_steps = self.loss_sum + loss, self.loss_steps + 1
 
 
 def config_of(dataset: Dataset, recipe: Recipe, panel: Dataset | None = None) -> dict[str, Any]:
@@ -110,13 +132,18 @@ def train(
     instead of fresh ones. Returns the best model and the run's summary (columns: see srtlib.runs).
 
     A run of the same configuration that was interrupted is resumed; a finished one is not trained again. Under
-    torchrun the processes share each batch (DDP) and the first one evaluates and writes. Raises NonFiniteLossError
-    after ten non-finite steps in a row, naming the step; the last good checkpoint stays.
+    torchrun the processes share each batch (DDP) and the first one evaluates and writes. Ctrl-C lets the step end,
+    writes a checkpoint and raises KeyboardInterrupt. Raises DivergedError after ten bad steps in a row, naming the
+    first, and OSError where the store cannot be written; what was recorded before stays.
     """
     config = config_of(dataset, recipe, panel)
     place = distributed.setup(pick_device(device))
     path = runs / run_id(config)
-    with Run.open(runs, config) if distributed.rank() == 0 else nullcontext() as run, torch.random.fork_rng():
+    with (
+        _named(path),
+        Run.open(runs, config) if distributed.rank() == 0 else nullcontext() as run,
+        torch.random.fork_rng(),
+    ):
         distributed.barrier()  # the first process has the lock, or has failed
         if read_summary(path).get("status") != "finished":
             trainer = Trainer(recipe, dataset, panel or dataset, path, run, model, place)
@@ -152,6 +179,7 @@ class Trainer:
         self.judged_features = self.model.features(judged_on)
         self.paper_flops_per_target = paper_total_flops(recipe.model, self.params.n_negatives) / 128
         self.at = Progress()
+        self.stopping, self.stop = Event(), False  # asked of this process; of any process
         self.resume()
 
     @property
@@ -159,7 +187,7 @@ class Trainer:
         return self.path / "checkpoints"
 
     def resume(self) -> None:
-        state = load_checkpoint(self.checkpoints, self.model, self.optimizer)
+        state = load_checkpoint(self.checkpoints, self.path.name, self.model, self.optimizer)
         if state is not None:
             self.at = Progress(**{name: state[name] for name in asdict(self.at)})
         distributed.barrier()
@@ -168,33 +196,31 @@ class Trainer:
 
     def checkpoint(self) -> None:
         if self.run:
-            save_checkpoint(self.checkpoints, self.at.step, self.model, self.optimizer, asdict(self.at))
+            save_checkpoint(self.checkpoints, self.path.name, self.model, self.optimizer, asdict(self.at))
 
     def fit(self, checkpoint_seconds: float, progress_bar: bool) -> None:
-        """Train to the last epoch, validating and checkpointing on the way; Ctrl-C leaves a checkpoint."""
+        """Train to the last epoch, validating and checkpointing on the way; Ctrl-C leaves a checkpoint (and a second
+        one ends at once)."""
         saved = time.monotonic()
         total = self.params.epochs * max(1, int((self.sequences.offsets.diff() - 3).sum()))
         bar = tqdm(
             total=total, initial=self.at.targets_seen, unit=" targets", unit_scale=True,
             disable=None if progress_bar and self.run else True, desc=self.path.name, dynamic_ncols=True,
         )  # fmt: skip
-        try:
+        with bar, stop_signal() as self.stopping:
             while self.at.epoch < self.params.epochs:
                 epoch = self._epoch()
                 while self.at.batch < len(epoch):
                     bar.update(self._step(epoch))
                     bar.set_postfix_str(self._status(), refresh=False)
-                    if time.monotonic() - saved > checkpoint_seconds:
+                    if self.stop or time.monotonic() - saved > checkpoint_seconds:
                         self.checkpoint()
                         saved = time.monotonic()
+                    if self.stop:
+                        raise KeyboardInterrupt
                 self.at.epoch, self.at.batch = self.at.epoch + 1, 0
                 if self.at.epoch % self.params.eval_every == 0 or self.at.epoch == self.params.epochs:
                     self._validate()
-        except KeyboardInterrupt:
-            self.checkpoint()
-            raise
-        finally:
-            bar.close()
 
     def finish(self) -> None:
         """Test the best weights once and write the summary."""
@@ -240,16 +266,16 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
             loss, shape = self.objective(batch, self._negatives(batch), self.sampler.log_q)
         own = len(batch.targets)
-        loss_sum, n, flops = distributed.total(
-            [loss.item() * own, own, training_flops(self.model.params, shape)], self.device
+        loss_sum, n, flops, stop = distributed.total(
+            [loss.item() * own, own, training_flops(self.model.params, shape), self.stopping.is_set()], self.device
         )
+        self.stop = stop > 0
         (loss * (own * world / n)).backward()  # DDP averages over processes: the mean over all targets remains
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
         value = loss_sum / n
-        if math.isfinite(value) and bool(torch.isfinite(norm)):
+        if self.at.sound(value, norm.item()):
             self.optimizer.step()
-            self.at.loss_sum, self.at.loss_steps = self.at.loss_sum + value, self.at.loss_steps + 1
-            self.at.bad_in_a_row = 0
+            self.at.good(value)
         else:
             self._bad_step(value)
         self.at.step, self.at.batch = self.at.step + 1, self.at.batch + 1
@@ -269,10 +295,10 @@ class Trainer:
         self.at.bad_steps, self.at.bad_in_a_row = self.at.bad_steps + 1, self.at.bad_in_a_row + 1
         if self.at.bad_in_a_row >= MAX_BAD_STEPS:
             first = self.at.step + 1 - self.at.bad_in_a_row
-            raise NonFiniteLossError(
-                f"run {self.path.name}: loss {loss} or its gradient is not finite since step {first} "
-                f"({self.at.bad_in_a_row} steps in a row); expected finite: lower the learning rate. "
-                f"The last good checkpoint is kept in {self.path}"
+            raise DivergedError(
+                f"run {self.path.name}: loss {loss:.4g} or its gradient is not finite, or above {SPIKE:g} times its "
+                f"running mean {self.at.loss_mean:.4g}, since step {first} ({self.at.bad_in_a_row} steps in a row): "
+                f"lower the learning rate. The last good checkpoint is kept in {self.path}"
             )
 
     def _validate(self) -> None:
@@ -326,6 +352,15 @@ def provenance(device: torch.device) -> dict[str, str]:
         "commit": git.stdout.strip() or "unknown",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of the operating system is said of the run (a full disk names no file)."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"run {path}: {error}; what it recorded before is kept") from error
 
 
 def _mix(seed: int, number: int, purpose: int) -> int:
