@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from srtlib.flops import BatchShape
 from srtlib.losses import full_softmax, sampled_softmax
+from srtlib.memory import take
 from srtlib.model import SRT, BagFeatures, Features
 from srtlib.packing import Batch
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Objective(nn.Module):
-    """The loss of a batch: encodes each item once, runs the transformer, scores targets against negatives."""
+    """The loss of a batch: encodes each item once, runs the transformer, scores targets against negatives.
+
+    `transform` is the transformer as it is called.
+    """
 
     def __init__(self, model: SRT, features: Features, n_items: int, params: TrainParams) -> None:
         super().__init__()
@@ -31,6 +35,12 @@ class Objective(nn.Module):
         self.params = params
         self.n_items = n_items
         self.features = features
+        self.transform = model.forward
+
+    def compile_transformer(self) -> None:
+        """Compile the transformer for batches of one shape; items, negatives and scores stay as they are, since how
+        many distinct items a batch has differs."""
+        self.transform = torch.compile(self.model.forward, dynamic=False)
 
     def forward(self, batch: Batch, negative_ids: Tensor, log_q: Tensor) -> tuple[Tensor, BatchShape]:
         """Mean loss over the batch's targets, and what was computed on."""
@@ -44,7 +54,7 @@ class Objective(nn.Module):
             n_tokens, n_targets = len(batch.items), len(batch.targets)
             inputs, targets, negatives = places.split([n_tokens, n_targets, negative_ids.numel()])
         vectors = self.model.encode(self.features, used)
-        outputs = self.model(F.embedding(inputs, vectors), batch.layout)
+        outputs = self.transform(F.embedding(inputs, vectors), batch.layout)
         if self.params.supervise == "last" or len(batch.supervised) < len(outputs):
             outputs = outputs[batch.supervised]
         if full:
@@ -65,7 +75,7 @@ class Objective(nn.Module):
         n_scored = self.n_items if self.params.objective == "full_softmax" else negative_ids.shape[-1]
         item_tokens = 0
         if isinstance(self.features, BagFeatures):
-            item_tokens = sum(int((o[used + 1] - o[used]).sum()) for o in self.features.offsets.values())
+            item_tokens = sum(int((take(o, used + 1) - take(o, used)).sum()) for o in self.features.offsets.values())
         return BatchShape(
             tokens=batch.layout.n_tokens,
             attention_pairs=batch.layout.attention_pairs,

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from srtlib.packing import Layout
+from srtlib.memory import resident, take
+from srtlib.packing import BLOCK, Layout, visible
 from srtlib.paths import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BagFeatures:
-    """Token bags of a catalogue on a device: per field ids int32 [tokens], offsets int64 [items + 1]."""
+    """Token bags of a catalogue, on the model's device if they fit: per field ids int32 [tokens] and offsets int64
+    [items + 1]."""
 
     ids: dict[str, Tensor]
     offsets: dict[str, Tensor]
@@ -54,12 +56,12 @@ class TokenBag(nn.Module):
 
 def gather_bags(features: BagFeatures, field: str, items: Tensor) -> tuple[Tensor, Tensor]:
     """Token ids and bag starts of some items, as EmbeddingBag takes them."""
-    starts = features.offsets[field][items]
-    lengths = features.offsets[field][items + 1] - starts
+    starts = take(features.offsets[field], items)
+    lengths = take(features.offsets[field], items + 1) - starts
     ends = torch.cumsum(lengths, 0)
     begins = ends - lengths
     rows = torch.arange(int(ends[-1]), device=items.device) + torch.repeat_interleave(starts - begins, lengths)
-    return features.ids[field][rows], begins.to(torch.int32)
+    return take(features.ids[field], rows), begins.to(torch.int32)
 
 
 class FixedVectors(nn.Module):
@@ -71,7 +73,7 @@ class FixedVectors(nn.Module):
 
     def forward(self, features: Tensor, items: Tensor) -> Tensor:
         """Vectors [n, D] of `items` int [n]; features float [items, vector_dim]."""
-        return self.project(features[items])
+        return self.project(take(features, items))
 
 
 class Block(nn.Module):
@@ -107,7 +109,20 @@ class Block(nn.Module):
 
 
 def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -> Tensor:
-    """Causal self-attention within each packed sequence: qkv [T, 3 D] -> [T, D]."""
+    """Causal self-attention within each packed sequence: qkv [T, 3 D] -> [T, D].
+
+    Buckets go through dense attention, one bucket after the other. A static layout goes through blocks, or, compiled
+    on a GPU, through flex_attention, which knows no dropout and no heads narrower than 16.
+    """
+    if layout.mask is None:
+        return _bucket_attention(qkv, layout, n_heads, dropout)
+    wide = qkv.shape[1] >= 3 * n_heads * 16
+    if qkv.is_cuda and torch.compiler.is_compiling() and wide and not dropout:
+        return _flex_attention(qkv, layout, n_heads)
+    return _block_attention(qkv, layout.mask, n_heads, dropout)
+
+
+def _bucket_attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float) -> Tensor:
     d_head = qkv.shape[1] // (3 * n_heads)
     parts, first = [], 0
     for n, length in layout.groups:
@@ -120,6 +135,33 @@ def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         parts.append(mixed.transpose(1, 2).reshape(n * length, n_heads * d_head))
     return torch.cat(parts)
+
+
+def _block_attention(qkv: Tensor, mask: Tensor, n_heads: int, dropout: float) -> Tensor:
+    """Each block of C tokens attends to itself and to the block before: no sequence is longer than C."""
+    n, _, block, _ = mask.shape
+    q, k, v = qkv.view(n, block, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
+    # The first block's predecessor is the last one, which its mask hides.
+    k, v = (torch.cat([x.roll(1, 0), x], dim=2) for x in (k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    return mixed.transpose(1, 2).reshape(len(qkv), -1)
+
+
+def _flex_attention(qkv: Tensor, layout: Layout, n_heads: int) -> Tensor:
+    """The same by flex_attention, over the blocks of 128 keys that a block of queries can see."""
+    positions = layout.positions
+    q, k, v = qkv.view(len(qkv), 3, n_heads, -1).permute(1, 2, 0, 3).unsqueeze(1)
+    assert layout.mask is not None
+    n, before = len(qkv) // BLOCK, -(-layout.mask.shape[2] // BLOCK)
+    last = torch.arange(n, device=qkv.device, dtype=torch.int32)
+    back = torch.arange(n, device=qkv.device, dtype=torch.int32)
+    mask = BlockMask.from_kv_blocks(
+        (last + 1).clamp(max=before + 1).view(1, 1, n),
+        (last[:, None] - back).clamp(min=0).view(1, 1, n, n),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=lambda batch, head, query, key: visible(query, key, positions[query]),
+    )
+    return flex_attention(q, k, v, block_mask=mask)[0].transpose(0, 1).reshape(len(qkv), -1)
 
 
 class SRT(nn.Module):
@@ -164,14 +206,14 @@ class SRT(nn.Module):
                 raise ValueError(
                     f"{dataset.name} has no item vectors of width {self.params.vector_dim}: see Dataset.with_vectors"
                 )
-            return torch.as_tensor(dataset.vectors).to(self.device)
+            return resident(dataset.vectors, self.device)
         from srtlib.data.text import dataset_bags
 
         assert self.tokenizer is not None
         bags = dataset_bags(dataset, self.tokenizer, self.params.fields)
         return BagFeatures(
-            ids={name: torch.as_tensor(np.array(a)).to(self.device) for name, a in bags.ids.items()},
-            offsets={name: torch.as_tensor(np.array(a)).to(self.device) for name, a in bags.offsets.items()},
+            ids={name: resident(array, self.device) for name, array in bags.ids.items()},
+            offsets={name: resident(array, self.device) for name, array in bags.offsets.items()},
         )
 
     def encode(self, features: Features, items: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ continues exactly where it was, with no random state to restore.
 import math
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -27,11 +28,12 @@ from srtlib.data.dataset import Dataset
 from srtlib.data.text import dataset_tokenizer
 from srtlib.engine import Objective, learning_rate_factor, make_optimizer
 from srtlib.evaluate import metrics, ranks
-from srtlib.flops import paper_total_flops, training_flops
+from srtlib.flops import BatchShape, paper_total_flops, training_flops
 from srtlib.losses import NegativeSampler
+from srtlib.memory import largest_batch
 from srtlib.model import SRT
 from srtlib.packing import Batch, Epoch, Sequences
-from srtlib.params import ModelParams, Recipe
+from srtlib.params import ModelParams, Recipe, default_batch_size
 from srtlib.paths import project_root
 from srtlib.runs import Run, read_summary, run_id
 
@@ -52,6 +54,7 @@ class Progress:
     step: int = 0
     epoch: int = 0
     batch: int = 0
+    batch_size: int = 0
     flops: float = 0.0
     flops_paper: float = 0.0
     targets_seen: int = 0
@@ -83,7 +86,7 @@ class Progress:
 
 
 def config_of(dataset: Dataset, recipe: Recipe, panel: Dataset | None = None) -> dict[str, Any]:
-    """What identifies a run: data, model, training, and who it is evaluated on."""
+    """What identifies a run: data, model, training, and who it is evaluated on; not what only makes it faster."""
     judged_on = panel or dataset
     return {
         "dataset": {
@@ -101,7 +104,7 @@ def config_of(dataset: Dataset, recipe: Recipe, panel: Dataset | None = None) ->
         },
         "recipe": recipe.name,
         "model": recipe.model.model_dump(),
-        "train": recipe.train.model_dump(exclude={"seed"}),
+        "train": recipe.train.model_dump(exclude={"seed", "compile"}),
         "seed": recipe.train.seed,
     }
 
@@ -170,9 +173,8 @@ class Trainer:
         self.params, self.path, self.run, self.device = recipe.train, path, run, device
         self.model = (model or new_model(recipe.model, dataset, recipe.train.seed)).to(device)
         self.objective: nn.Module = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
-        if distributed.world() > 1:
-            self.objective = DistributedDataParallel(self.objective)
-        self.sequences = Sequences(dataset, recipe.model.max_len, device)
+        static = self.params.compile or (device.type == "cuda" and self.params.supervise == "all")
+        self.sequences = Sequences(dataset, recipe.model.max_len, device, static)
         self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device)
         self.optimizer = make_optimizer(self.model, self.params)
         self.judged_on = judged_on
@@ -181,6 +183,11 @@ class Trainer:
         self.at = Progress()
         self.stopping, self.stop = Event(), False  # asked of this process; of any process
         self.resume()
+        self.at.batch_size = self.at.batch_size or self._batch_size(recipe.name, dataset.n_targets)
+        if self.params.compile:
+            self.objective.compile_transformer()
+        if distributed.world() > 1:
+            self.objective = DistributedDataParallel(self.objective)
 
     @property
     def checkpoints(self) -> Path:
@@ -237,6 +244,7 @@ class Trainer:
                 "targets_seen": self.at.targets_seen,
                 "wall_s": round(self.at.wall_s, 3),
                 "bad_steps": self.at.bad_steps,
+                "batch_size": self.at.batch_size,
                 "best_step": self.at.best_step,
                 "valid": {k: max(row[f"valid_{k}"] for row in rows) for k in self.at.best},
                 "valid_final": {k: rows[-1][f"valid_{k}"] for k in self.at.best},
@@ -248,7 +256,7 @@ class Trainer:
 
     def _epoch(self) -> Epoch:
         generator = torch.Generator().manual_seed(_mix(self.params.seed, self.at.epoch, 1))
-        epoch = self.sequences.epoch(self.params.supervise, self.params.batch_size, generator)
+        epoch = self.sequences.epoch(self.params.supervise, self.at.batch_size, generator)
         # A last batch of fewer windows than processes has nothing for some of them.
         return replace(epoch, cuts=[cut for cut in epoch.cuts if cut[1] - cut[0] >= distributed.world()])
 
@@ -263,8 +271,7 @@ class Trainer:
             group["lr"] = self.params.learning_rate * learning_rate_factor(share, self.params)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
-            loss, shape = self.objective(batch, self._negatives(batch), self.sampler.log_q)
+        loss, shape = self._loss(batch)
         own = len(batch.targets)
         loss_sum, n, flops, stop = distributed.total(
             [loss.item() * own, own, training_flops(self.model.params, shape), self.stopping.is_set()], self.device
@@ -284,6 +291,29 @@ class Trainer:
         self.at.flops_paper += self.paper_flops_per_target * n
         self.at.wall_s += time.monotonic() - began
         return int(n)
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, BatchShape]:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
+            return self.objective(batch, self._negatives(batch), self.sampler.log_q)
+
+    def _batch_size(self, recipe: str, n_targets: int) -> int:
+        """The batch size asked for; `auto` is the largest that every process's GPU has memory for."""
+        if self.params.batch_size != "auto":
+            return self.params.batch_size
+        usual = default_batch_size(recipe, n_targets)
+        if self.device.type == "cpu":
+            warnings.warn(f"batch_size: auto fills a GPU's memory; on a CPU it is the recipe's {usual}", stacklevel=2)
+            return usual
+        return distributed.least(largest_batch(self._try_batch, usual, n_targets), self.device)
+
+    def _try_batch(self, batch_size: int) -> None:
+        """A forward and a backward pass, with the optimiser's state in memory; nothing is learnt."""
+        state = [torch.empty_like(p) for p in self.model.parameters() for _ in range(2)]
+        with torch.random.fork_rng():
+            epoch = self.sequences.epoch(self.params.supervise, batch_size, torch.Generator().manual_seed(0))
+            self._loss(epoch.batch(0, distributed.rank(), distributed.world()))[0].backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        del state
 
     def _negatives(self, batch: Batch) -> Tensor:
         if self.params.objective == "full_softmax":
