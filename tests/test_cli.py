@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from srtlib import runs
@@ -41,6 +42,7 @@ def test_train_then_evaluate(folder: str, tmp_path: Path, capsys: pytest.Capture
         (["train", "FOLDER", "--d-model", "9", "--set", "n_heads=2"], "n_heads=2 must divide d_model=9"),
         (["evaluate", "--model", "nowhere", "--dataset", "FOLDER"], "nowhere is not a model folder"),
         (["sweep", "params/Q.yaml"], "size 'Q' is not known; expected one of S, M, L, XL"),
+        (["sweep", "params/S.yaml", "--dataset", "FOLDER", "--num-gpus", "1"], "num_gpus is for the Ray engine"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(
@@ -54,6 +56,26 @@ def test_errors_are_one_line_and_exit_1(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_with_a_failing_experiment_finishes_the_others_and_exits_1(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = {
+        "interactions": [150],
+        "models": [{"d_model": 2**40}, {"d_model": 4}, {"d_model": 8}],  # the first would take hundreds of terabytes
+        "panel_users": 30,
+        "train": {"epochs": 1, "n_negatives": 8},
+    }
+    (tmp_path / "S.yaml").write_text(yaml.safe_dump({"scaling": study}))
+    store = tmp_path / "runs"
+    assert main(["sweep", str(tmp_path / "S.yaml"), "--dataset", folder, "--runs", str(store)]) == 1
+    error = capsys.readouterr().err
+    assert "srt: 1 of 3 experiments failed: run " in error
+    assert len(runs.finished(store)) == 2
+    summaries = [runs.read_summary(path) for path in store.iterdir()]
+    (failed,) = [summary for summary in summaries if summary["status"] == "failed"]
+    assert failed["error"].startswith("Traceback")
 
 
 def test_two_processes_learn_what_one_does(folder: str, tmp_path: Path) -> None:
