@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import time
 import venv
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ from srtlib.evaluate import _rank, metrics, ranks
 from srtlib.params import Recipe, srtlib
 from srtlib.train import Trainer
 
-# RecBole 1.2.1 asks for more (ray, an old colorama) than its sequential models use, and needs numpy before 2.
+# RecBole 1.2.1 asks for more (ray) than its sequential models use, and needs numpy before 2.
 PACKAGES = (
     ["torch==2.13.0", "rectools[torch]==0.19.0", "numpy<2"],
-    ["colorlog==4.7.2", "scikit-learn", "tabulate", "tensorboard", "texttable", "thop"],
+    ["colorama==0.4.4", "colorlog==4.7.2", "scikit-learn", "tabulate", "tensorboard", "texttable", "thop"],
     ["--no-deps", "recbole==1.2.1"],
 )
 VERSIONS = "from importlib.metadata import version as v; print(v('rectools'), v('recbole'), v('torch'), v('numpy'))"
@@ -73,7 +74,8 @@ class Peer:
     def _ask(self, order: str) -> dict[str, float]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(order, file=self.process.stdin, flush=True)
+        with suppress(BrokenPipeError):
+            print(order, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self.vectors_path.stem} ended; its messages stand above")
