@@ -19,7 +19,8 @@ from srtlib.paths import runs_root
 EXAMPLES = {
     "train": "srt train synthetic --d-model 64 --n-layers 2 --set epochs=5\n"
     "  torchrun --nproc-per-node 2 -m srtlib.cli train synthetic --d-model 64",
-    "sweep": "srt sweep params/S.yaml --dataset synthetic",
+    "sweep": "srt sweep params/S.yaml --dataset synthetic\n"
+    "  RAY_ADDRESS=head:6379 srt sweep params/L.yaml --engine ray --num-gpus 1 --runs /shared/runs",
     "evaluate": "srt evaluate --model out/runs/0123456789ab/model --dataset synthetic --json",
     "plan": "srt plan --runs out/runs --compute 1e15\n  srt plan --runs results/beauty_M --interactions 5M --json",
 }
@@ -78,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--dataset", default="synthetic")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
-    one.add_argument("--workers", type=int, help="processes at a time (default: cores, or GPUs)")
+    one.add_argument("--workers", type=int, help="local: processes at a time (default: cores, or GPUs)")
+    one.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
+    one.add_argument("--num-gpus", type=float, help="ray: GPUs for each experiment, 0 to 1 (default: 0)")
 
     one = command("evaluate", _evaluate, "Evaluate a trained model on a data set.")
     one.add_argument("--model", type=Path, required=True, help="a model folder")
@@ -135,7 +138,7 @@ def _sweep(options: argparse.Namespace) -> dict[str, Any]:
 
     study = load_params(options.params.stem, options.params.parent).scaling
     experiments = scaling_experiments(study, options.dataset, options.seed)
-    table = sweep(experiments, options.runs, options.workers)
+    table = sweep(experiments, options.runs, options.workers, engine=options.engine, num_gpus=options.num_gpus)
     best = table.sort_values("valid_ndcg@5").iloc[-1]
     return {"runs": len(table), "store": options.runs, "best": best["run_id"], "test_ndcg@5": best["test_ndcg@5"]}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from srtlib import runs
@@ -47,6 +48,7 @@ def test_train_then_evaluate(folder: str, tmp_path: Path, capsys: pytest.Capture
         (["plan", "--runs", "nowhere", "--compute", "1e12"], "no runs at nowhere: expected a store's folder"),
         (["plan", "--compute", "1e12", "--size", "5"], "--size goes with --interactions"),
         (["sweep", "params/Q.yaml"], "size 'Q' is not known; expected one of S, M, L, XL"),
+        (["sweep", "params/S.yaml", "--dataset", "FOLDER", "--num-gpus", "1"], "num_gpus is for the Ray engine"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(
@@ -151,6 +153,26 @@ def test_a_folder_that_cannot_be_written_is_one_error(
     assert error.count("\n") == 1
     assert "Not a directory" in error
     assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_a_sweep_with_a_failing_experiment_finishes_the_others_and_exits_1(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = {
+        "interactions": [150],
+        "models": [{"d_model": 2**40}, {"d_model": 4}, {"d_model": 8}],  # the first would take hundreds of terabytes
+        "panel_users": 30,
+        "train": {"epochs": 1, "n_negatives": 8},
+    }
+    (tmp_path / "S.yaml").write_text(yaml.safe_dump({"scaling": study}))
+    store = tmp_path / "runs"
+    assert main(["sweep", str(tmp_path / "S.yaml"), "--dataset", folder, "--runs", str(store)]) == 1
+    error = capsys.readouterr().err
+    assert "srt: 1 of 3 experiments failed: run " in error
+    assert len(runs.finished(store)) == 2
+    summaries = [runs.read_summary(path) for path in store.iterdir()]
+    (failed,) = [summary for summary in summaries if summary["status"] == "failed"]
+    assert failed["error"].startswith("Traceback")
 
 
 def test_two_processes_learn_what_one_does(folder: str, tmp_path: Path) -> None:
