@@ -2,7 +2,7 @@
 
     SRT_DATA=... python benchmarks/throughput.py [dataset]
 
-A step is everything: batch, negatives, item encoding, forward, backward, clipping, optimiser. Beside the speed stand the
+A step is everything: batch, negatives, item encoding, forward, backward, clipping, optimiser. Beside the speed are the
 step's two numbers, FLOPs and bytes (of every tensor that an operation reads or writes), and what the machine reaches at
 best: a 1024 x 1024 matrix product, and a copy of 128 MB.
 """
