@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from srtlib.evaluate import evaluate
     from srtlib.model import SRT
     from srtlib.params import ModelParams, Recipe, TrainParams, check_parameters, load_params
+    from srtlib.recommend import Recommender
     from srtlib.sweep import Experiment, scaling_experiments, subsets, sweep
     from srtlib.train import new_model, train
 
@@ -25,6 +26,7 @@ _HOMES = {
     "srtlib.evaluate": ("evaluate",),
     "srtlib.model": ("SRT",),
     "srtlib.params": ("ModelParams", "Recipe", "TrainParams", "check_parameters", "load_params"),
+    "srtlib.recommend": ("Recommender",),
     "srtlib.sweep": ("Experiment", "scaling_experiments", "subsets", "sweep"),
     "srtlib.train": ("new_model", "train"),
 }
@@ -37,6 +39,7 @@ __all__ = [
     "Experiment",
     "ModelParams",
     "Recipe",
+    "Recommender",
     "TrainParams",
     "check_parameters",
     "evaluate",

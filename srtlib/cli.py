@@ -1,4 +1,4 @@
-"""The command line: srt train | sweep | evaluate | plan.
+"""The command line: srt train | sweep | evaluate | recommend | plan.
 
 Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130 interrupted.
 """
@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself w
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ EXAMPLES = {
     "  torchrun --nproc-per-node 2 -m srtlib.cli train synthetic --d-model 64",
     "sweep": "srt sweep params/S.yaml --dataset synthetic",
     "evaluate": "srt evaluate --model out/runs/0123456789ab/model --dataset synthetic --json",
+    "recommend": "srt recommend --model out/runs/0123456789ab/model --history history.csv --k 10 > offers.csv",
     "plan": "srt plan --runs out/runs --compute 1e15\n  srt plan --runs results/beauty_M --interactions 5M --json",
 }
 
@@ -28,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        result = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            result = options.run(options)
     except KeyboardInterrupt:
         print("srt: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -40,8 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _say(message: Warning | str, *_: object) -> None:
+    print(f"srt: {message}", file=sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="srt", description="Sequential recommendation from item text.")
+    parser = argparse.ArgumentParser(
+        prog="srt",
+        description="Sequential recommendation from item text.",
+        epilog="exit codes: 0 done, 1 failed (one line says why), 2 not understood, 130 interrupted",
+    )
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
@@ -80,6 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--split", choices=["valid", "test"], default="test")
     one.add_argument("--protocol", default="full", help="full, or sampled:10000")
     one.add_argument("--exclude-seen", action="store_true", help="leave the user's history out of the candidates")
+
+    one = command("recommend", _recommend, "Recommend items to users by what they had before; writes CSV.")
+    one.add_argument("--model", type=Path, required=True, help="a model folder")
+    one.add_argument("--history", type=Path, required=True, help="table of user_id, item_id[, timestamp]")
+    one.add_argument("--k", type=int, default=10, help="items per user")
+    one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
+    one.add_argument("--include-seen", action="store_true", help="offer items of the user's own history too")
+    one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
 
     return parser
 
@@ -128,6 +148,19 @@ def _evaluate(options: argparse.Namespace) -> dict[str, float]:
 
     model, dataset = SRT.from_pretrained(options.model), load_dataset(options.dataset)
     return evaluate(model, dataset, options.split, options.protocol, exclude_seen=options.exclude_seen)
+
+
+def _recommend(options: argparse.Namespace) -> dict[str, Any] | None:
+    from srtlib.data.dataset import read_table
+    from srtlib.recommend import Recommender
+
+    history = read_table(options.history)
+    recommender = Recommender.load(options.model, read_table(options.items) if options.items else None)
+    offers = recommender.recommend(history, options.k, not options.include_seen, options.strict)
+    if options.json:
+        return {**offers.attrs, "recommendations": offers.to_dict("records")}
+    print(offers.to_csv(index=False), end="")
+    return None
 
 
 def _number(text: str) -> int:
