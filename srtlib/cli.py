@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _say(message: Warning | str, *_: object) -> None:
+def _say(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning as one line."""
     print(f"srt: {message}", file=sys.stderr)
 
 
@@ -98,7 +99,6 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--history", type=Path, required=True, help="table of user_id, item_id[, timestamp]")
     one.add_argument("--k", type=int, default=10, help="items per user")
     one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
-    one.add_argument("--include-seen", action="store_true", help="offer items of the user's own history too")
     one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
 
     return parser
@@ -156,10 +156,10 @@ def _recommend(options: argparse.Namespace) -> dict[str, Any] | None:
 
     history = read_table(options.history)
     recommender = Recommender.load(options.model, read_table(options.items) if options.items else None)
-    offers = recommender.recommend(history, options.k, not options.include_seen, options.strict)
+    offers = recommender.recommend(history, options.k, strict=options.strict)
     if options.json:
-        return {**offers.attrs, "recommendations": offers.to_dict("records")}
-    print(offers.to_csv(index=False), end="")
+        return {str(key): value for key, value in offers.attrs.items()} | {"recommendations": offers.to_dict("records")}
+    print(offers.to_csv(index=False, float_format="%.6g"), end="")
     return None
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 CHUNK, BLOCK = 1024, 64  # items scored at a time, and those of which the first pass keeps only the maximum
+MAXIMA = 2**24  # maxima held at a time: 64 MB
 PROBES = 64  # lists of the FAISS index that a query looks into
 
 
@@ -26,13 +27,14 @@ def top_k(
     [[1, 2]]
     """
     rows, items = exclude or (torch.empty(0, dtype=torch.long, device=queries.device),) * 2
-    at_once = max(64, min(1024, 2**24 * BLOCK // len(vectors)))
+    n_blocks = -(-len(vectors) // BLOCK)
+    at_once = max(64, min(1024, MAXIMA // n_blocks))
     found = []
     for first in range(0, len(queries), at_once):
         part = queries[first : first + at_once]
         mine = (rows >= first) & (rows < first + at_once)
         excluded = torch.unique(items[mine] * len(part) + rows[mine] - first)
-        blocks = _block_maxima(part, vectors, excluded).topk(min(k, -(-len(vectors) // BLOCK)), dim=0).indices.T
+        blocks = _block_maxima(part, vectors, excluded).topk(min(k, n_blocks), dim=0).indices.T
         found.append(_best_of_blocks(part, vectors, blocks, k, excluded))
     return torch.cat([scores for scores, _ in found]), torch.cat([best for _, best in found])
 
