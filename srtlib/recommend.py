@@ -50,6 +50,7 @@ class Recommender:
     def __init__(self, model: SRT, items: pd.DataFrame, approximate: bool = False) -> None:
         self.model = model.eval()
         self.items = _checked(items)
+        self._places = _index(self.items)
         self.vectors = _vectors(model, self.items)
         self.index = FaissIndex(self.vectors) if approximate and len(self.items) >= APPROXIMATE_FROM else None
 
@@ -135,6 +136,7 @@ class Recommender:
             )
         vectors = _encode(self.model, new)
         self.items = pd.concat([self.items, new], ignore_index=True)
+        self._places = _index(self.items)
         self.vectors = torch.cat([self.vectors, vectors])
         if self.index is not None:
             self.index.add(vectors)
@@ -151,7 +153,7 @@ class Recommender:
 
     def _indices(self, item_ids: np.ndarray) -> np.ndarray:
         """Places in the catalogue, int64, -1 where an item is not there."""
-        return pd.Index(self.items["item_id"]).get_indexer(pd.Index(item_ids, dtype=object)).astype(np.int64)
+        return self._places.get_indexer(pd.Index(item_ids, dtype=object)).astype(np.int64)
 
     def _read(self, histories: Histories, strict: bool) -> "_Log":
         users, table = _interactions(histories)
@@ -206,8 +208,8 @@ class Recommender:
         columns = {
             name: np.repeat(names.astype(object), k)[kept],
             "rank": np.tile(np.arange(1, k + 1), len(names))[kept],
-            "item_id": self.items["item_id"].to_numpy()[items],
-            "title": self.items["title"].to_numpy()[items],
+            "item_id": self.items["item_id"].iloc[items].to_numpy(),
+            "title": self.items["title"].iloc[items].to_numpy(),
             "score": scores.flatten().cpu().numpy().astype(float)[kept],
         }
         return pd.DataFrame(columns)
@@ -268,6 +270,10 @@ def _checked(items: pd.DataFrame) -> pd.DataFrame:
         vectors = [np.asarray(vector, dtype=np.float32) for vector in items["vector"]]
         table["vector"] = pd.Series(vectors, dtype=object)
     return table
+
+
+def _index(items: pd.DataFrame) -> pd.Index:
+    return pd.Index(items["item_id"].to_numpy(dtype=object), dtype=object)
 
 
 def _encode(model: SRT, items: pd.DataFrame) -> Tensor:
