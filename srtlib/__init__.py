@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srtlib.data.dataset import Dataset, load_dataset, synthetic_world
+    from srtlib.data.dataset import Dataset, import_tables, load_dataset, synthetic_world
     from srtlib.evaluate import evaluate
     from srtlib.model import SRT
     from srtlib.params import ModelParams, Recipe, TrainParams, check_parameters, load_params
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from srtlib.train import new_model, train
 
 _HOMES = {
-    "srtlib.data.dataset": ("Dataset", "load_dataset", "synthetic_world"),
+    "srtlib.data.dataset": ("Dataset", "import_tables", "load_dataset", "synthetic_world"),
     "srtlib.evaluate": ("evaluate",),
     "srtlib.model": ("SRT",),
     "srtlib.params": ("ModelParams", "Recipe", "TrainParams", "check_parameters", "load_params"),
@@ -43,6 +43,7 @@ __all__ = [
     "TrainParams",
     "check_parameters",
     "evaluate",
+    "import_tables",
     "load_dataset",
     "load_params",
     "new_model",

@@ -190,6 +190,25 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
     return replace(_open(prepared), name=_name(name_or_path, folder))
 
 
+def import_tables(name: str, interactions: Path | str, items: Path | str) -> Path:
+    """Make a data set of two tables, CSV or Parquet, that lie anywhere; returns its folder, which `load_dataset` takes.
+
+    The folder is <name>-<hash of the tables> in the data home, so other tables under the same name are another data
+    set. Raises ValueError, and writes nothing, for tables that cannot be used.
+    """
+    tables = {"interactions": read_table(Path(interactions)), "items": read_table(Path(items))}
+    digest = hashlib.sha256()
+    for table in tables.values():
+        digest.update(table.to_csv(index=False).encode())
+
+    def fill(aside: Path) -> None:
+        build_dataset(tables["interactions"], tables["items"], name)
+        for stem, table in tables.items():
+            table.to_parquet(aside / f"{stem}.parquet", index=False)
+
+    return make_folder(home() / f"{name}-{digest.hexdigest()[:8]}", fill)
+
+
 def synthetic_world(name: str, seed: int = 0) -> World:
     """The world behind a synthetic data set, which knows the best achievable NDCG.
 
