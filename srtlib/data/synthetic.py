@@ -38,7 +38,7 @@ RECENCY = 0.6  # weight of a history item relative to the one after it, as the r
 TYPES_PER_CATEGORY = 6
 CATEGORIES_PER_BRAND = 3
 ITEMS_PER_MODEL_WORD = 10
-EXAMPLE_USERS = 9_000
+EXAMPLE_USERS = 6_000
 MIN_LENGTH, MAX_LENGTH = 5, 50
 
 STYLES = "classic modern rustic sporty vintage minimal luxury playful".split()
@@ -378,7 +378,7 @@ def generate(folder: str | Path, world: World, n_users: int, seed: int = 0) -> P
 def example_tables(seed: int = 0) -> tuple[Path, Path]:
     """Two CSV files such as a shop might have, interactions and items, of a small world; written to the data home once.
 
-    About 9,000 users with 80,000 interactions, and 2,000 items.
+    About 6,000 users with 53,000 interactions, and 2,000 items.
     """
     world = World(n_items=2_000, n_categories=12, n_brands=80, seed=seed)
 
