@@ -13,18 +13,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srtlib.data.dataset import Dataset, load_dataset, synthetic_world
+    from srtlib.data.dataset import Dataset, import_tables, load_dataset, synthetic_world
     from srtlib.evaluate import evaluate
     from srtlib.model import SRT
     from srtlib.params import ModelParams, Recipe, TrainParams, check_parameters, load_params
+    from srtlib.recommend import Recommender
     from srtlib.sweep import Experiment, scaling_experiments, subsets, sweep
     from srtlib.train import new_model, train
 
 _HOMES = {
-    "srtlib.data.dataset": ("Dataset", "load_dataset", "synthetic_world"),
+    "srtlib.data.dataset": ("Dataset", "import_tables", "load_dataset", "synthetic_world"),
     "srtlib.evaluate": ("evaluate",),
     "srtlib.model": ("SRT",),
     "srtlib.params": ("ModelParams", "Recipe", "TrainParams", "check_parameters", "load_params"),
+    "srtlib.recommend": ("Recommender",),
     "srtlib.sweep": ("Experiment", "scaling_experiments", "subsets", "sweep"),
     "srtlib.train": ("new_model", "train"),
 }
@@ -37,9 +39,11 @@ __all__ = [
     "Experiment",
     "ModelParams",
     "Recipe",
+    "Recommender",
     "TrainParams",
     "check_parameters",
     "evaluate",
+    "import_tables",
     "load_dataset",
     "load_params",
     "new_model",

@@ -1,4 +1,4 @@
-"""The command line: srt train | sweep | evaluate | plan.
+"""The command line: srt train | sweep | evaluate | recommend | plan.
 
 Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130 interrupted.
 """
@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ EXAMPLES = {
     "sweep": "srt sweep params/S.yaml --dataset synthetic\n"
     "  RAY_ADDRESS=head:6379 srt sweep params/L.yaml --engine ray --num-gpus 1 --runs /shared/runs",
     "evaluate": "srt evaluate --model out/runs/0123456789ab/model --dataset synthetic --json",
+    "recommend": "srt recommend --model out/runs/0123456789ab/model --history history.csv --k 10 > offers.csv",
     "plan": "srt plan --runs out/runs --compute 1e15\n  srt plan --runs results/beauty_M --interactions 5M --json",
 }
 MACHINE = {
@@ -35,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        result = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            result = options.run(options)
     except KeyboardInterrupt:
         print("srt: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -47,8 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _say(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning as one line."""
+    print(f"srt: {message}", file=sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="srt", description="Sequential recommendation from item text.")
+    parser = argparse.ArgumentParser(
+        prog="srt",
+        description="Sequential recommendation from item text.",
+        epilog="exit codes: 0 done, 1 failed (one line says why), 2 not understood, 130 interrupted",
+    )
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
@@ -102,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--form", help="form of the law (default: the one that predicts the top decade of compute best)")
     for name, meaning in MACHINE.items():
         one.add_argument(f"--{name}", type=float, help=meaning)
+    one = command("recommend", _recommend, "Recommend items to users by what they had before; writes CSV.")
+    one.add_argument("--model", type=Path, required=True, help="a model folder")
+    one.add_argument("--history", type=Path, required=True, help="table of user_id, item_id[, timestamp]")
+    one.add_argument("--k", type=int, default=10, help="items per user")
+    one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
+    one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
 
     return parser
 
@@ -183,6 +202,19 @@ def _amount(text: str) -> float:
     if not 0 < amount < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no amount; expected a positive number such as 1e18, 500K or 5M")
     return amount
+
+
+def _recommend(options: argparse.Namespace) -> dict[str, Any] | None:
+    from srtlib.data.dataset import read_table
+    from srtlib.recommend import Recommender
+
+    history = read_table(options.history)
+    recommender = Recommender.load(options.model, read_table(options.items) if options.items else None)
+    offers = recommender.recommend(history, options.k, strict=options.strict)
+    if options.json:
+        return {str(key): value for key, value in offers.attrs.items()} | {"recommendations": offers.to_dict("records")}
+    print(offers.to_csv(index=False, float_format="%.6g"), end="")
+    return None
 
 
 def _number(text: str) -> int:

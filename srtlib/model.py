@@ -5,10 +5,12 @@ The number of parameters does not depend on the catalogue. Shapes: n items to en
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from srtlib.data.dataset import Dataset
+    from srtlib.data.text import TokenBags
     from srtlib.params import ModelParams
+
+FORMAT = "srtlib-1"  # of model folders; another one is refused
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,14 @@ class BagFeatures:
 
     ids: dict[str, Tensor]
     offsets: dict[str, Tensor]
+
+    @classmethod
+    def on(cls, device: torch.device, bags: TokenBags) -> Self:
+        """Token bags on a device, where they fit."""
+        return cls(
+            ids={name: resident(array, device) for name, array in bags.ids.items()},
+            offsets={name: resident(array, device) for name, array in bags.offsets.items()},
+        )
 
 
 Features = BagFeatures | Tensor
@@ -209,11 +222,7 @@ class SRT(nn.Module):
         from srtlib.data.text import dataset_bags
 
         assert self.tokenizer is not None
-        bags = dataset_bags(dataset, self.tokenizer, self.params.fields)
-        return BagFeatures(
-            ids={name: resident(array, self.device) for name, array in bags.ids.items()},
-            offsets={name: resident(array, self.device) for name, array in bags.offsets.items()},
-        )
+        return BagFeatures.on(self.device, dataset_bags(dataset, self.tokenizer, self.params.fields))
 
     def encode(self, features: Features, items: Tensor) -> Tensor:
         """Item vectors [n, D] of catalogue indices `items` int [n]."""
@@ -250,47 +259,94 @@ class SRT(nn.Module):
         return {**counts, "non_embedding": total - counts["embedding"], "total": total}
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write config.json, model.safetensors and tokenizer.json."""
+        """Write config.json, model.safetensors and tokenizer.json, each whole or not at all."""
         from safetensors.torch import save
 
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {"format": "srtlib-1", "model": self.params.model_dump()}
-        write_text(folder / "config.json", json.dumps(config, indent=2))
+        config: dict[str, object] = {"format": FORMAT, "model": self.params.model_dump()}
         if self.tokenizer is not None:
-            write_text(folder / "tokenizer.json", self.tokenizer.to_str())
-        weights = save({name: p.detach().cpu().contiguous() for name, p in self.state_dict().items()})
-        write_bytes(folder / "model.safetensors", weights)
+            text = self.tokenizer.to_str()
+            write_text(folder / "tokenizer.json", text)
+            config["tokenizer_sha256"] = _sha256(text)
+        write_text(folder / "config.json", json.dumps(config, indent=2))
+        weights = {name: p.detach().cpu().contiguous() for name, p in self.state_dict().items()}
+        write_bytes(folder / "model.safetensors", save(weights, metadata={"sha256": weights_sha256(weights)}))
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> SRT:
         """Load what `save_pretrained` wrote; nothing in the folder is executed.
 
-        Raises FileNotFoundError for a missing file, ValueError for another format or damaged weights.
+        Raises FileNotFoundError for a missing file; ValueError for another format, for a tokenizer that is not the
+        one the model was trained with, and for damaged weights.
         """
-        from safetensors.torch import load_file
-        from tokenizers import Tokenizer
-
         from srtlib.params import ModelParams, parse
 
         config_path = folder / "config.json"
         if not config_path.is_file():
             raise FileNotFoundError(f"{folder} is not a model folder: no config.json")
-        config = json.loads(config_path.read_text(encoding="utf-8"))
-        if config.get("format") != "srtlib-1":
-            raise ValueError(f"{config_path}: format {config.get('format')!r}; expected 'srtlib-1'")
+        config = _read_config(config_path)
         params = parse(ModelParams, config["model"], str(config_path))
-        tokenizer_path = folder / "tokenizer.json"
-        tokenizer = Tokenizer.from_file(str(tokenizer_path)) if tokenizer_path.is_file() else None
+        tokenizer = _read_tokenizer(folder, config.get("tokenizer_sha256")) if params.encoder == "token_bag" else None
         with torch.device("meta"):  # no weights to draw: the file has them
             model = cls(params, tokenizer)
+        weights_path = folder / "model.safetensors"
+        if not weights_path.is_file():
+            raise FileNotFoundError(f"{folder} has no model.safetensors: no weights were saved")
         try:
-            model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
-        except FileNotFoundError:
-            raise
+            model.load_state_dict(_read_weights(weights_path), assign=True)
         except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{folder / 'model.safetensors'} does not hold this model's weights: {reason}") from None
+            reason = "; ".join(line.strip() for line in str(error).splitlines()[:2])
+            raise ValueError(f"{weights_path} does not hold this model's weights: {reason}") from None
         return model.to(device).eval()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT or "model" not in config:
+        raise ValueError(f"{path}: format {found!r}; expected {FORMAT!r}")
+    return config
+
+
+def _read_tokenizer(folder: Path, expected: str | None) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no tokenizer.json, which this model reads text with")
+    text = path.read_text(encoding="utf-8")
+    if expected and _sha256(text) != expected:
+        raise ValueError(f"{path} is not the tokenizer that this model was trained with: its SHA-256 differs")
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as a tokenizer: {error}") from None
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        expected = (file.metadata() or {}).get("sha256")
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    if expected and weights_sha256(weights) != expected:
+        raise ValueError("its values do not match their SHA-256")
+    return weights
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, in order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _initialise(module: nn.Module) -> None:

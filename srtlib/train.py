@@ -32,6 +32,7 @@ from srtlib.flops import BatchShape, paper_total_flops, training_flops
 from srtlib.losses import NegativeSampler
 from srtlib.memory import largest_batch
 from srtlib.model import SRT
+from srtlib.model_folder import items_table, write_card, write_items
 from srtlib.packing import Batch, Epoch, Sequences
 from srtlib.params import ModelParams, Recipe, default_batch_size
 from srtlib.paths import project_root
@@ -177,7 +178,7 @@ class Trainer:
         self.sequences = Sequences(dataset, recipe.model.max_len, device, static)
         self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device)
         self.optimizer = make_optimizer(self.model, self.params)
-        self.judged_on = judged_on
+        self.dataset, self.judged_on = dataset, judged_on
         self.judged_features = self.model.features(judged_on)
         self.paper_flops_per_target = paper_total_flops(recipe.model, self.params.n_negatives) / 128
         self.at = Progress()
@@ -230,28 +231,29 @@ class Trainer:
                     self._validate()
 
     def finish(self) -> None:
-        """Test the best weights once and write the summary."""
+        """Test the best weights once, complete the model folder and write the summary."""
         if self.run is None:
             return
         best = SRT.from_pretrained(self.path / "model", self.device)
         test = self._ranks(best, "test")
         rows = [row for row in self.run.rows() if f"valid_{SELECT_BY}" in row]
-        self.run.finish(
-            {
-                "params": self.model.parameter_counts(),
-                "flops": self.at.flops,
-                "flops_paper": self.at.flops_paper,
-                "targets_seen": self.at.targets_seen,
-                "wall_s": round(self.at.wall_s, 3),
-                "bad_steps": self.at.bad_steps,
-                "batch_size": self.at.batch_size,
-                "best_step": self.at.best_step,
-                "valid": {k: max(row[f"valid_{k}"] for row in rows) for k in self.at.best},
-                "valid_final": {k: rows[-1][f"valid_{k}"] for k in self.at.best},
-                "test": metrics(test),
-                **provenance(self.device),
-            }
-        )
+        summary = {
+            "params": self.model.parameter_counts(),
+            "flops": self.at.flops,
+            "flops_paper": self.at.flops_paper,
+            "targets_seen": self.at.targets_seen,
+            "wall_s": round(self.at.wall_s, 3),
+            "bad_steps": self.at.bad_steps,
+            "batch_size": self.at.batch_size,
+            "best_step": self.at.best_step,
+            "valid": {k: max(row[f"valid_{k}"] for row in rows) for k in self.at.best},
+            "valid_final": {k: rows[-1][f"valid_{k}"] for k in self.at.best},
+            "test": metrics(test),
+            **provenance(self.device),
+        }
+        write_items(self.path / "model", items_table(self.judged_on, self.dataset))
+        write_card(self.path / "model", self.run.config, summary)
+        self.run.finish(summary)
         remove_checkpoints(self.checkpoints)
 
     def _epoch(self) -> Epoch:

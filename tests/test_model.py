@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from srtlib.data.dataset import Dataset
+from srtlib.data.text import train_tokenizer
 from srtlib.engine import Objective
 from srtlib.model import SRT, TokenBag, _flex_attention, attention
 from srtlib.packing import Layout, Sequences
@@ -213,19 +214,79 @@ def test_round_trip(dataset: Dataset, tmp_path: Path) -> None:
     assert loaded.params == model.params
 
 
+def damage(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+
+
 def test_damaged_model_folders_are_named(dataset: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     with pytest.raises(FileNotFoundError, match="is not a model folder"):
         SRT.from_pretrained(folder)
-    new_model(params(), dataset).save_pretrained(folder)
-    weights = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(ValueError, match=r"model.safetensors does not hold this model's weights"):
+    model = new_model(params(), dataset)
+    model.save_pretrained(folder)
+    weights = folder / "model.safetensors"
+    good = weights.read_bytes()
+    for bad in (good[: len(good) // 2], b"", good[:-1] + bytes([good[-1] ^ 1])):  # cut short, empty, one bit flipped
+        weights.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"model.safetensors does not hold this model's weights: [^\n]*$"):
+            SRT.from_pretrained(folder)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no model.safetensors"):
         SRT.from_pretrained(folder)
-    config = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(config.replace("srtlib-1", "srtlib-9"))
-    with pytest.raises(ValueError, match="format 'srtlib-9'; expected 'srtlib-1'"):
+    new_model(params(n_layers=1), dataset).save_pretrained(tmp_path / "other")
+    weights.write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"does not hold this model's weights: [^\n]*Missing key[^\n]*$"):
         SRT.from_pretrained(folder)
+
+
+def test_folders_of_another_version_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    new_model(params(), dataset).save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    good = config.read_bytes()
+    for old, new, message in (
+        (b"srtlib-1", b"srtlib-9", "format 'srtlib-9'; expected 'srtlib-1'"),
+        (b'"format"', b'"kind"', "format None; expected 'srtlib-1'"),
+        (b'"n_layers"', b'"layers"', "layers: unknown key"),
+        (b"{", b"", "is not valid JSON"),
+    ):
+        damage(config, old, new)
+        with pytest.raises(ValueError, match=message):
+            SRT.from_pretrained(tmp_path)
+        config.write_bytes(good)
+
+
+def test_a_tokenizer_that_does_not_match_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    new_model(params(), dataset).save_pretrained(tmp_path)
+    tokenizer, config = tmp_path / "tokenizer.json", tmp_path / "config.json"
+    train_tokenizer(["another one"] * 9, 200).save(str(tokenizer))
+    with pytest.raises(ValueError, match=r"tokenizer.json is not the tokenizer that this model was trained with"):
+        SRT.from_pretrained(tmp_path)
+    damage(config, b"tokenizer_sha256", b"unrelated")  # a folder without the hash: the vocabulary's size tells
+    with pytest.raises(ValueError, match=r"size mismatch for encoder.tables.title.weight"):
+        SRT.from_pretrained(tmp_path)
+    tokenizer.write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer.json cannot be read as a tokenizer"):
+        SRT.from_pretrained(tmp_path)
+    tokenizer.unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no tokenizer.json"):
+        SRT.from_pretrained(tmp_path)
+
+
+def test_nothing_is_left_half_written(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model(params(), dataset)
+    model.save_pretrained(tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+
+    def full(_file: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("srtlib.paths.os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_heads_must_divide_the_width() -> None:

@@ -183,11 +183,30 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
     made: list[Dataset] = []
 
     def prepare(aside: Path) -> None:
-        made.append(build_dataset(_read(tables[0]), _read(tables[1]), folder.name, seed))
+        made.append(build_dataset(read_table(tables[0]), read_table(tables[1]), folder.name, seed))
         _save(made[0], aside)
 
     prepared = make_folder(home() / "cache" / "datasets" / digest.hexdigest()[:16], prepare)
     return replace(_open(prepared), name=_name(name_or_path, folder))
+
+
+def import_tables(name: str, interactions: Path | str, items: Path | str) -> Path:
+    """Make a data set of two tables, CSV or Parquet, that lie anywhere; returns its folder, which `load_dataset` takes.
+
+    The folder is <name>-<hash of the tables> in the data home, so other tables under the same name are another data
+    set. Raises ValueError, and writes nothing, for tables that cannot be used.
+    """
+    tables = {"interactions": read_table(Path(interactions)), "items": read_table(Path(items))}
+    digest = hashlib.sha256()
+    for table in tables.values():
+        digest.update(table.to_csv(index=False).encode())
+
+    def fill(aside: Path) -> None:
+        build_dataset(tables["interactions"], tables["items"], name)
+        for stem, table in tables.items():
+            table.to_parquet(aside / f"{stem}.parquet", index=False)
+
+    return make_folder(home() / f"{name}-{digest.hexdigest()[:8]}", fill)
 
 
 def synthetic_world(name: str, seed: int = 0) -> World:
@@ -211,7 +230,7 @@ def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, se
     >>> data.items.tolist(), data.n_targets
     ([1, 2, 0, 0], 1)
     """
-    catalogue = _check_items(items)
+    catalogue = check_items(items)
     log = _check_interactions(interactions)
     log["item"] = pd.Index(catalogue["item_id"]).get_indexer(pd.Index(log["item_id"]))
     unknown = int((log["item"] < 0).sum())
@@ -266,7 +285,8 @@ def _table_path(folder: Path, stem: str) -> Path:
     raise FileNotFoundError(f"{folder} has no {stem}.parquet or {stem}.csv; expected {FORMAT}")
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of interactions or items, .csv (ids as text) or Parquet; ValueError for what cannot be read."""
     reader: Callable[[Path], pd.DataFrame] = pd.read_parquet
     if path.suffix == ".csv":
         reader = lambda p: pd.read_csv(p, dtype={"user_id": str, "item_id": str})  # noqa: E731
@@ -289,7 +309,12 @@ def _require(table: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
             raise ValueError(f"{what}: {nulls:,} rows have no {column}; expected one in every row")
 
 
-def _check_items(items: pd.DataFrame) -> pd.DataFrame:
+def check_items(items: pd.DataFrame) -> pd.DataFrame:
+    """item_id and the text fields of a table of items, as text, empty where unknown; ValueError for repeated ids.
+
+    >>> check_items(pd.DataFrame({"item_id": [7], "title": ["Ink"]})).to_dict("records")
+    [{'item_id': '7', 'title': 'Ink', 'brand': '', 'categories': ''}]
+    """
     _require(items, ("item_id", "title"), "items")
     ids = items["item_id"].astype(str)
     if repeated := int(ids.duplicated().sum()):
@@ -301,20 +326,24 @@ def _check_items(items: pd.DataFrame) -> pd.DataFrame:
 
 def _check_interactions(interactions: pd.DataFrame) -> pd.DataFrame:
     _require(interactions, ("user_id", "item_id", "timestamp"), "interactions")
-    timestamps = interactions["timestamp"]
-    if not pd.api.types.is_numeric_dtype(timestamps) or timestamps.isna().any():
-        numbers = pd.to_numeric(timestamps, errors="coerce")
-        bad = timestamps[numbers.isna()]
-        if len(bad):
-            raise ValueError(f"interactions: timestamp {bad.iloc[0]!r} is not a number ({len(bad):,} rows are not)")
-        timestamps = numbers
     return pd.DataFrame(
         {
             "user_id": interactions["user_id"].astype(str),
             "item_id": interactions["item_id"].astype(str),
-            "timestamp": timestamps,
+            "timestamp": timestamps(interactions["timestamp"], "interactions"),
         }
     )
+
+
+def timestamps(column: pd.Series, what: str) -> pd.Series:
+    """A column of timestamps as numbers; ValueError, naming the table (`what`), where one is none."""
+    if pd.api.types.is_numeric_dtype(column) and not column.isna().any():
+        return column
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = column[numbers.isna()]
+    if len(bad):
+        raise ValueError(f"{what}: timestamp {bad.iloc[0]!r} is not a number ({len(bad):,} rows are not)")
+    return numbers
 
 
 def _sort(log: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -28,6 +28,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from srtlib.paths import home, make_folder
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -36,6 +38,7 @@ RECENCY = 0.6  # weight of a history item relative to the one after it, as the r
 TYPES_PER_CATEGORY = 6
 CATEGORIES_PER_BRAND = 3
 ITEMS_PER_MODEL_WORD = 10
+EXAMPLE_USERS = 6_000
 MIN_LENGTH, MAX_LENGTH = 5, 50
 
 STYLES = "classic modern rustic sporty vintage minimal luxury playful".split()
@@ -370,6 +373,21 @@ def generate(folder: str | Path, world: World, n_users: int, seed: int = 0) -> P
         table.to_parquet(aside, index=False)
         aside.replace(folder / f"{name}.parquet")
     return folder
+
+
+def example_tables(seed: int = 0) -> tuple[Path, Path]:
+    """Two CSV files such as a shop might have, interactions and items, of a small world; written to the data home once.
+
+    About 6,000 users with 53,000 interactions, and 2,000 items.
+    """
+    world = World(n_items=2_000, n_categories=12, n_brands=80, seed=seed)
+
+    def fill(aside: Path) -> None:
+        world.sample(EXAMPLE_USERS, seed).to_csv(aside / "interactions.csv", index=False)
+        world.items.to_csv(aside / "items.csv", index=False)
+
+    folder = make_folder(home() / "synthetic" / f"example-{seed}", fill)
+    return folder / "interactions.csv", folder / "items.csv"
 
 
 def _words(words: list[str]) -> npt.NDArray[np.object_]:

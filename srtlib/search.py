@@ -1,0 +1,127 @@
+"""The items with the highest scores: exactly, in two passes over the catalogue, or through an index of FAISS.
+
+A score is the inner product of a query's and an item's vector. Shapes: B queries, I items, D width, n pairs.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK, BLOCK = 1024, 64  # items scored at a time, and those of which the first pass keeps only the maximum
+MAXIMA = 2**24  # maxima held at a time: 64 MB
+PROBES = 64  # lists of the FAISS index that a query looks into
+
+
+def top_k(
+    queries: Tensor, vectors: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Scores and indices of each query's k best items, [B, k] both, best first; -inf where fewer are left.
+
+    queries: [B, D]; vectors: [I, D], k at most I; exclude: (query, item) pairs, int64 [n] both, not to be found.
+    Exact: the k blocks of 64 items with the highest maxima hold the k best items, so the first pass keeps maxima only
+    and the second scores those blocks again. Memory is bounded whatever the catalogue and the number of queries.
+
+    >>> top_k(torch.tensor([[1.0]]), torch.tensor([[0.5], [2.0], [1.0]]), k=2)[1].tolist()
+    [[1, 2]]
+    """
+    rows, items = exclude or (torch.empty(0, dtype=torch.long, device=queries.device),) * 2
+    n_blocks = -(-len(vectors) // BLOCK)
+    at_once = max(64, min(1024, MAXIMA // n_blocks))
+    found = []
+    for first in range(0, len(queries), at_once):
+        part = queries[first : first + at_once]
+        mine = (rows >= first) & (rows < first + at_once)
+        excluded = torch.unique(items[mine] * len(part) + rows[mine] - first)
+        blocks = _block_maxima(part, vectors, excluded).topk(min(k, n_blocks), dim=0).indices.T
+        found.append(_best_of_blocks(part, vectors, blocks, k, excluded))
+    return torch.cat([scores for scores, _ in found]), torch.cat([best for _, best in found])
+
+
+def _block_maxima(queries: Tensor, vectors: Tensor, excluded: Tensor) -> Tensor:
+    """The highest score in each block, [blocks, B]; `excluded` holds item * B + query, sorted."""
+    n_queries, n_items = len(queries), len(vectors)
+    starts = range(0, n_items, CHUNK)
+    edges = torch.arange(0, n_items + CHUNK, CHUNK, device=queries.device) * n_queries
+    bounds = torch.searchsorted(excluded, edges).tolist()
+    maxima = queries.new_empty(-(-n_items // BLOCK), n_queries)
+    scores = queries.new_empty(CHUNK, n_queries)  # one buffer: allocating it anew costs as much as filling it
+    for first, low, high in zip(starts, bounds, bounds[1:], strict=False):
+        n = min(CHUNK, n_items - first)
+        torch.mm(vectors[first : first + n], queries.T, out=scores[:n])
+        scores[n:] = -torch.inf
+        scores.view(-1)[excluded[low:high] - first * n_queries] = -torch.inf
+        out = maxima[first // BLOCK : (first + CHUNK) // BLOCK]
+        torch.amax(scores.view(-1, BLOCK, n_queries)[: len(out)], 1, out=out)
+    return maxima
+
+
+def _best_of_blocks(
+    queries: Tensor, vectors: Tensor, blocks: Tensor, k: int, excluded: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The k best of the items in `blocks` [B, n], as `top_k` returns them."""
+    n_items, n_queries = len(vectors), len(queries)
+    found = []
+    for rows in torch.arange(n_queries, device=queries.device).split(max(1, 2**17 // (k * BLOCK))):
+        items = (blocks[rows, :, None] * BLOCK + torch.arange(BLOCK, device=rows.device)).flatten(1)
+        real = items.clamp(max=n_items - 1)
+        scores = torch.einsum("bcd,bd->bc", vectors[real], queries[rows])
+        hidden = _is_in(items * n_queries + rows[:, None], excluded) | (items >= n_items)
+        best = scores.masked_fill(hidden, -torch.inf).topk(k)
+        found.append((best.values, real.gather(1, best.indices)))
+    return torch.cat([scores for scores, _ in found]), torch.cat([items for _, items in found])
+
+
+def _is_in(values: Tensor, known: Tensor) -> Tensor:
+    """Which values are among `known`, which is sorted."""
+    if not len(known):
+        return torch.zeros_like(values, dtype=torch.bool)
+    return known[torch.searchsorted(known, values).clamp(max=len(known) - 1)] == values
+
+
+class FaissIndex:
+    """Approximate search: FAISS's inverted lists, 4 sqrt(I) of them, of which a query looks into 64.
+
+    Needs the extra `faiss`; raises ImportError without it.
+    """
+
+    def __init__(self, vectors: Tensor) -> None:
+        faiss = _faiss()
+        n_lists = int(4 * math.sqrt(len(vectors)))
+        self.index = faiss.IndexIVFFlat(
+            faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], n_lists, faiss.METRIC_INNER_PRODUCT
+        )
+        self.index.cp.niter, self.index.cp.max_points_per_centroid = 10, 64  # a minute's work for 1M items, not ten
+        self.index.cp.min_points_per_centroid = 1
+        self.index.nprobe = PROBES
+        self.index.train(vectors.cpu().numpy())
+        self.add(vectors)
+
+    def add(self, vectors: Tensor) -> None:
+        """Add items [n, D] after those that are there."""
+        self.index.add(vectors.cpu().numpy())
+
+    def top_k(self, queries: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """As the function `top_k`, of what the index finds."""
+        rows, items = exclude or (torch.empty(0, dtype=torch.long),) * 2
+        excluded = torch.unique(items.cpu() * len(queries) + rows.cpu())
+        most = k + int(torch.bincount(excluded % len(queries)).max()) if len(excluded) else k
+        scores, found = map(torch.from_numpy, self.index.search(queries.cpu().numpy(), most))
+        hidden = _is_in(found * len(queries) + torch.arange(len(queries))[:, None], excluded) | (found < 0)
+        best = scores.masked_fill(hidden, -torch.inf).topk(k)
+        return best.values, found.gather(1, best.indices)
+
+
+def recall(index: FaissIndex, queries: Tensor, vectors: Tensor, k: int = 10) -> float:
+    """Share of the exact top k that the index finds, over all queries."""
+    exact, approximate = top_k(queries, vectors, k)[1].cpu(), index.top_k(queries, k)[1]
+    return float((exact[:, :, None] == approximate[:, None, :]).any(2).float().mean())
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        raise ImportError('approximate search needs FAISS: pip install "srtlib[faiss]"') from None
+    return faiss
