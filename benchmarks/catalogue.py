@@ -25,7 +25,7 @@ from srtlib.data.text import TokenBags, train_tokenizer
 
 SIZES = (10**4, 10**5, 10**6, 10**7)
 USERS, LENGTH, TOKENS, VOCABULARY = 10_000, 10, 12, 30_000
-# Tokens and where they begin: as prepared, on the device for training, and for evaluation; counts, cumulative weights, log q.
+# Tokens and where they begin, as prepared, for training and for evaluation; counts, cumulative weights, log q.
 ITEM_BYTES = 3 * (TOKENS * 4 + 8) + 8 + 8 + 4
 
 

