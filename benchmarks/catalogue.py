@@ -2,29 +2,31 @@
 
     python benchmarks/catalogue.py
 
-Items are synthetic token bags (12 title tokens of 30,000). One process per size, so that its peak memory is its own;
-sizes are interleaved. Users' histories are drawn from the whole catalogue, so no cache hides the growth.
+Items are synthetic token bags (12 title tokens of 30,000). Each size has a process, so that its peak memory is its own;
+they take turns, and time is processor time. Histories are drawn from the whole catalogue, so no cache hides the growth.
 """
 
 import json
 import resource
-import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import torch
-from common import record
-from throughput import rate, trainer
+from common import interleaved, record
+from throughput import STEPS, trainer
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import TokenBags, train_tokenizer
 
 SIZES = (10**4, 10**5, 10**6, 10**7)
 USERS, LENGTH, TOKENS, VOCABULARY = 10_000, 10, 12, 30_000
+# Tokens and where they begin, as prepared, for training and for evaluation; counts, cumulative weights, log q.
+ITEM_BYTES = 3 * (TOKENS * 4 + 8) + 8 + 8 + 4
 
 
 def synthetic(n_items: int) -> Dataset:
@@ -48,7 +50,7 @@ def bags(dataset: Dataset, _tokenizer: object, fields: Mapping[str, int]) -> Tok
 
 
 def one(n_items: int) -> None:
-    """Measure one size and print it."""
+    """Measure one size each time that a line comes in."""
     torch.set_num_threads(1)
     words = train_tokenizer((f"w{i} w{i}" for i in range(VOCABULARY)), VOCABULARY)
     with (
@@ -56,27 +58,51 @@ def one(n_items: int) -> None:
         patch.object(Dataset, "text_fields", ("title",)),
         patch.object(sys.modules["srtlib.train"], "dataset_tokenizer", lambda *_: words),
     ):
-        measure = rate(trainer(synthetic(n_items), 64))
-        speed = statistics.median(measure() for _ in range(3))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"targets_per_s": speed, "peak_bytes": peak}))
+        made = trainer(synthetic(n_items), 64)
+    epoch = made._epoch()
+    for _ in sys.stdin:
+        made.at.batch = 0
+        began = time.process_time()
+        targets = sum(made._step(epoch) for _ in range(STEPS))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps([targets / (time.process_time() - began), peak]), flush=True)
+
+
+class Size:
+    """A process with a catalogue of its own."""
+
+    def __init__(self, n_items: int) -> None:
+        command = [sys.executable, __file__, str(n_items)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.peak = 0
+
+    def rate(self) -> float:
+        """Targets per processor second over a few steps."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print("go", file=self.process.stdin, flush=True)
+        rate, self.peak = json.loads(self.process.stdout.readline())
+        return rate
 
 
 def main() -> None:
-    found: dict[int, list[dict[str, float]]] = {n: [] for n in SIZES}
-    for _ in range(3):
-        for n in SIZES:
-            output = subprocess.run([sys.executable, __file__, str(n)], check=True, capture_output=True, text=True)
-            found[n].append(json.loads(output.stdout.splitlines()[-1]))
+    torch.set_num_threads(1)
+    sizes = {str(n): Size(n) for n in SIZES}
+    for size in sizes.values():
+        size.rate()  # to warm up
+    found = interleaved({name: size.rate for name, size in sizes.items()}, repeats=7)
     rows = [
         {
             "n_items": n,
-            "targets_per_s": statistics.median(r["targets_per_s"] for r in found[n]),
-            "peak_bytes": statistics.median(r["peak_bytes"] for r in found[n]),
-            "catalogue_bytes": n * (TOKENS * 4 + 8) * 2,  # as prepared and as resident on the device
+            "targets_per_s": found[str(n)]["median"],
+            **found[str(n)],
+            "peak_bytes": sizes[str(n)].peak,
+            "catalogue_bytes": n * ITEM_BYTES,
         }
         for n in SIZES
     ]
+    for size in sizes.values():
+        size.process.communicate()
     record("catalogue", rows)
 
 

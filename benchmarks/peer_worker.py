@@ -1,7 +1,7 @@
 """Trains one peer, in slices, in the environment that peers.py made for it: python peer_worker.py PEER FOLDER.
 
 Each line on stdin asks for so many seconds of training (processor time of this process); each answer on stdout is a
-JSON object with what was done since the last one: targets, cpu_s, wall_s. The line "vectors" writes FOLDER/PEER.npz:
+JSON object with what was done since the last one: targets, cpu_s. The line "vectors" writes FOLDER/PEER.npz:
 outputs [users, D] for everyone's history before the validation target, and vectors [items, D] (nan where the peer knows
 no such item).
 
@@ -41,7 +41,7 @@ class Sliced:
         for order in sys.stdin:
             if order.strip() != "vectors":
                 self.seconds, self.targets = float(order), 0
-                self.cpu, self.wall = time.process_time(), time.perf_counter()
+                self.cpu = time.process_time()
                 return
             assert self.vectors is not None
             outputs, vectors = self.vectors()
@@ -52,9 +52,9 @@ class Sliced:
     def batch(self, targets: int) -> None:
         """One batch is learnt from."""
         self.targets += targets
-        cpu, wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
+        cpu = time.process_time() - self.cpu
         if cpu >= self.seconds:
-            self._answer({"targets": self.targets, "cpu_s": cpu, "wall_s": wall})
+            self._answer({"targets": self.targets, "cpu_s": cpu})
             self.begin()
 
     def _answer(self, answer: dict[str, Any]) -> None:

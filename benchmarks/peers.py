@@ -8,9 +8,10 @@ drawn for each position; RecBole has no sampled softmax and scores all items. A 
 the loss supervises: RecTools and srtlib supervise every position of a sequence, RecBole makes a padded sample of each.
 
 The peers live in an environment of their own (--env; made on first use, several minutes), each in a process that trains
-only when it is asked to; so all take turns. `speed` counts seconds of wall-clock, for a machine that does nothing else.
-`quality` counts processor seconds of training alone, and ranks every user's validation item among all items after each
-slice, with srtlib's evaluator for all. It may be ended at any time: what was reached is recorded after every round.
+only when it is asked to; so all take turns. Time is processor time of training (one thread), which other work on the
+machine disturbs less than the clock. After the speeds, training goes on in slices, and after each one every user's
+validation item is ranked among all items, with srtlib's evaluator for all. That may be ended at any time: what was
+reached is recorded after every round.
 """
 
 import argparse
@@ -43,8 +44,9 @@ PACKAGES = (
 )
 VERSIONS = "from importlib.metadata import version as v; print(v('rectools'), v('recbole'), v('torch'), v('numpy'))"
 OURS = "srtlib"
-SPEED_SLICE, SPEED_REPEATS = 5.0, 3  # s
-QUALITY_SLICE, QUALITY_BUDGET = 10.0, 600.0  # processor s of each peer
+SPEED_SLICE, SPEED_REPEATS = 3.0, 3  # processor s
+QUALITY_SLICE, QUALITY_BUDGET = 20.0, 600.0  # processor s of each peer
+OWN_SLICE = 2.0  # processor s: srtlib is evaluated more finely
 
 
 class Peer:
@@ -54,10 +56,11 @@ class Peer:
         command = [python, Path(__file__).with_name("peer_worker.py"), name, folder]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.vectors_path = folder / f"{name}.npz"
+        self.spent = {"targets": 0.0, "cpu_s": 0.0}
 
     def train(self, seconds: float) -> dict[str, float]:
-        """targets, cpu_s and wall_s of about `seconds` of training."""
-        return self._ask(str(seconds))
+        """targets and cpu_s of about `seconds` of training; `spent` is their sum."""
+        return spend(self.spent, self._ask(str(seconds)))
 
     def ranks(self, dataset: Dataset) -> np.ndarray:
         """Of the users' validation items among all; an item that the peer does not know is ranked last."""
@@ -88,21 +91,29 @@ class Own:
     def __init__(self, made: Trainer) -> None:
         self.made = made
         self.epoch = made._epoch()
+        self.spent = {"targets": 0.0, "cpu_s": 0.0}
 
     def train(self, seconds: float) -> dict[str, float]:
         """As Peer's; stops early where the recipe ends."""
-        cpu, wall, targets = time.process_time(), time.perf_counter(), 0
+        cpu, targets = time.process_time(), 0
         at = self.made.at
         while time.process_time() - cpu < seconds and at.epoch < self.made.params.epochs:
             targets += self.made._step(self.epoch)
             if at.batch == len(self.epoch):
                 at.epoch, at.batch = at.epoch + 1, 0
                 self.epoch = self.made._epoch()
-        return {"targets": targets, "cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+        return spend(self.spent, {"targets": targets, "cpu_s": time.process_time() - cpu})
 
     def ranks(self, dataset: Dataset) -> np.ndarray:
         """As Peer's."""
         return ranks(self.made.model, dataset, "valid")
+
+
+def spend(spent: dict[str, float], done: dict[str, float]) -> dict[str, float]:
+    """Add what is done to what is spent."""
+    for what in spent:
+        spent[what] += done[what]
+    return done
 
 
 def environment(folder: Path) -> Path:
@@ -131,36 +142,29 @@ def own(dataset: Dataset) -> Trainer:
     return Trainer(recipe, dataset, dataset.panel(10), place, None, None, torch.device("cpu"))
 
 
-def speed(dataset: Dataset, peers: dict[str, Peer], about: dict[str, Any]) -> None:
-    """Targets per second of wall-clock."""
-    small, default = f"{OURS}, 300 negatives, d_ff = d", f"{OURS}, default recipe"
-    contestants = {small: Own(trainer(dataset, 64)), default: Own(own(dataset)), **peers}
+def speed(contestants: dict[str, Own | Peer], about: dict[str, Any]) -> None:
+    """Targets per processor second."""
 
     def rate(contestant: Own | Peer) -> float:
         done = contestant.train(SPEED_SLICE)
-        return done["targets"] / done["wall_s"]
+        return done["targets"] / done["cpu_s"]
 
     for contestant in contestants.values():
         contestant.train(1.0)  # to warm up
     calls = {name: lambda c=contestant: rate(c) for name, contestant in contestants.items()}
     found = interleaved(calls, SPEED_REPEATS)
-    rows = [{"system": name, "unit": "targets/s", **found[name]} for name in contestants]
-    best = found[small]["median"]
+    rows = [{"system": name, "unit": "targets per processor s", **found[name]} for name in contestants]
+    best = rows[0]["median"]
     record("peers", [{**row, "srtlib_over_it": best / row["median"], **about} for row in rows])
 
 
-def quality(dataset: Dataset, peers: dict[str, Peer], about: dict[str, Any]) -> None:
+def quality(dataset: Dataset, contestants: dict[str, Own | Peer], about: dict[str, Any]) -> None:
     """Validation NDCG@10 against processor seconds of training."""
-    contestants = {f"{OURS}, default recipe": Own(own(dataset)), **peers}
     curves: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for _ in tqdm(range(round(QUALITY_BUDGET / QUALITY_SLICE)), desc="rounds", disable=None):
         for name, contestant in contestants.items():
-            done = contestant.train(QUALITY_SLICE if name in peers else QUALITY_SLICE / 2)
-            if not done["targets"]:
-                continue
-            before = curves[name][-1] if curves[name] else {"cpu_s": 0.0, "targets": 0}
-            point = {k: before[k] + done[k] for k in ("cpu_s", "targets")}
-            curves[name].append({**point, "ndcg@10": metrics(contestant.ranks(dataset))["ndcg@10"]})
+            if contestant.train(QUALITY_SLICE if name in PEERS else OWN_SLICE)["targets"]:
+                curves[name].append({**contestant.spent, "ndcg@10": metrics(contestant.ranks(dataset))["ndcg@10"]})
         record("peers_quality", [{**row, **about} for row in compared(curves)])
 
 
@@ -171,7 +175,7 @@ def compared(curves: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     for name, curve in curves.items():
         best = max(curve, key=lambda point: point["ndcg@10"])
         reached = [point["cpu_s"] for point in ours if point["ndcg@10"] >= best["ndcg@10"]]
-        row = {"system": name, "unit": "s", "best": best, "srtlib_cpu_s": min(reached, default=None)}
+        row = {"system": name, **best, "srtlib_cpu_s": min(reached, default=None)}
         rows.append({**row, "ratio": best["cpu_s"] / min(reached) if reached else None, "curve": curve})
     return rows
 
@@ -187,17 +191,19 @@ def main() -> None:
     about = dict(zip(("rectools", "recbole", "peers_torch", "peers_numpy"), found, strict=True))
     dataset = load_dataset("amazon_beauty_2014")
     about |= {"dataset": dataset.name, "d_model": 64, "n_layers": 2}
-    for what in (speed, quality):
-        if options.what in (None, what.__name__):
-            with tempfile.TemporaryDirectory() as folder:
-                hand_over(dataset, Path(folder))
-                peers = {name: Peer(python, name, Path(folder)) for name in PEERS}
-                try:
-                    what(dataset, peers, about)
-                finally:
-                    for peer in peers.values():
-                        peer.process.kill()
-                        peer.process.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        hand_over(dataset, Path(folder))
+        peers = {name: Peer(python, name, Path(folder)) for name in PEERS}
+        try:
+            contestants = {f"{OURS}, default recipe": Own(own(dataset)), **peers}
+            if options.what != "quality":
+                speed({f"{OURS}, 300 negatives, d_ff = d": Own(trainer(dataset, 64)), **contestants}, about)
+            if options.what != "speed":
+                quality(dataset, contestants, about)
+        finally:
+            for peer in peers.values():
+                peer.process.kill()
+                peer.process.wait()
 
 
 if __name__ == "__main__":

@@ -333,6 +333,34 @@ def isoflop(
     return figure
 
 
+@_styled
+def catalogue_scaling(sizes: pd.DataFrame) -> Figure:
+    """Training speed and peak memory as the catalogue grows.
+
+    sizes: one row per size, as benchmarks/catalogue.py records them: `n_items`, `targets_per_s`, `peak_bytes` and
+    `catalogue_bytes`, what the catalogue's own arrays take. The band is 15% wide, centred on the middle of the speeds;
+    the broken line adds the arrays' growth to the smallest catalogue's peak.
+    """
+    sizes = sizes.sort_values("n_items")
+    figure, (speed, memory) = plt.subplots(2, sharex=True, figsize=(6.0, 6.0))
+    rate = sizes["targets_per_s"] / 1e3
+    low = (rate.min() + rate.max()) / 2.15  # the middle of (low, 1.15 low)
+    speed.axhspan(low, 1.15 * low, color=GREY, alpha=0.2, linewidth=0, label="within 15%")
+    speed.plot(sizes["n_items"], rate, "o-", color=_tint(0), label="measured")
+    speed.set(ylabel="speed [1000 targets/s]")
+    speed.set_ylim(0, 1.4 * rate.max())
+    peak, arrays = sizes["peak_bytes"] / 1e9, sizes["catalogue_bytes"] / 1e9
+    expected = peak.iloc[0] + arrays - arrays.iloc[0]
+    memory.plot(sizes["n_items"], peak, "o-", color=_tint(0), label="measured")
+    memory.plot(sizes["n_items"], expected, "--", color=ACCENT, label="growth of the catalogue's arrays")
+    memory.set(xscale="log", xlabel="items in the catalogue", ylabel="peak memory [GB]")
+    memory.set_ylim(bottom=0)
+    _log_ticks(memory)
+    speed.legend(loc="upper left", ncols=2)
+    _legend(memory)
+    return figure
+
+
 def _tint(i: int) -> tuple[float, float, float]:
     palette = sns.color_palette("colorblind")
     return palette[i % len(palette)]

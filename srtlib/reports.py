@@ -1,8 +1,9 @@
-"""Tables that judge fitted laws: their coefficients beside published ones, their error on runs held out."""
+"""Tables of the book: fitted laws judged (beside published coefficients, on runs held out), and recorded benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from srtlib.laws import Law
+from srtlib.paths import project_root
+
+CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
 
 
 def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level: float = 0.95) -> pd.DataFrame:
@@ -62,3 +66,28 @@ def hold_out(laws: Sequence[Law], y: npt.ArrayLike, level: float = 0.95, **input
         row = {"form": law.form, "rmse": law.rmse, "rmse_held_out": np.sqrt(np.mean(error**2))}
         rows.append({**row, "bias": error.mean(), "coverage": inside.mean(), "at_bound": ", ".join(law.at_bound)})
     return pd.DataFrame(rows).sort_values("rmse_held_out", ignore_index=True)
+
+
+def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
+    """What benchmarks/`name`.py recorded, one row per measurement, without the conditions that its rows share.
+
+    folder: of the JSON lines (default: benchmarks/results). Where nothing is recorded, the table says how to.
+
+    >>> benchmark("nonsense").iloc[0, 0]
+    'python benchmarks/nonsense.py records it'
+    """
+    path = _recorded(name, folder)
+    if not path.is_file():
+        return pd.DataFrame({"not measured yet": [f"python benchmarks/{name}.py records it"]})
+    return pd.read_json(path, lines=True).drop(columns=[*CONDITIONS], errors="ignore")
+
+
+def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
+    """Machine, threads, load, versions, commit and date of each benchmark that is recorded; columns: `CONDITIONS`."""
+    paths = {name: _recorded(name, folder) for name in names}
+    rows = {name: pd.read_json(path, lines=True).iloc[0] for name, path in paths.items() if path.is_file()}
+    return pd.DataFrame(rows).T.reindex(columns=[*CONDITIONS]).rename_axis("benchmark")
+
+
+def _recorded(name: str, folder: str | Path) -> Path:
+    return Path(folder or project_root() / "benchmarks" / "results") / f"{name}.jsonl"

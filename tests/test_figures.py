@@ -67,6 +67,12 @@ def make_isoflop() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return both, both, both[both["params_total"].round() == 1e6]
 
 
+def make_sizes() -> pd.DataFrame:
+    sizes = pd.DataFrame({"n_items": [10**7, 10**4, 10**5, 10**6], "targets_per_s": [18_000, 20_000, 19_900, 19_500]})
+    arrays = sizes["n_items"] * 112
+    return sizes.assign(catalogue_bytes=arrays, peak_bytes=800_000_000 + 1.5 * arrays)
+
+
 def every_figure() -> dict[str, Callable[[], Figure]]:
     curves, points, pairs = make_curves(), make_points(), make_pairs()
     frontier = pd.DataFrame({"flops": [1e12, 1e15], "valid_ndcg@5": [0.01, 0.06]})
@@ -87,6 +93,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "hold-out, a decade and more": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.0147, 0.00077])),
         "estimator": lambda: figures.estimator_curves(make_estimates(), points=points.query("flops < 1e16")),
         "isoflop": lambda: figures.isoflop(*make_isoflop()),
+        "catalogue": lambda: figures.catalogue_scaling(make_sizes()),
     }
 
 
@@ -236,6 +243,18 @@ def test_isoflop_marks_the_optima() -> None:
     assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["1e15", "1e17"]
 
 
+def test_catalogue_scaling_shows_speeds_in_a_band_of_15_percent_and_memory_beside_the_arrays() -> None:
+    speed, memory = figures.catalogue_scaling(make_sizes()).axes
+    (measured,) = speed.lines
+    np.testing.assert_allclose(measured.get_xydata(), [[1e4, 20], [1e5, 19.9], [1e6, 19.5], [1e7, 18]])
+    (band,) = speed.patches
+    low, high = band.get_window_extent().transformed(speed.transData.inverted()).intervaly
+    assert high / low == pytest.approx(1.15)
+    assert low < 18 < 20 < high
+    peak, arrays = (line.get_ydata() for line in memory.lines)
+    np.testing.assert_allclose([peak[-1], arrays[-1]], [0.8 + 1.68, 0.8 + 1.12], atol=0.001)
+
+
 @pytest.mark.filterwarnings("error")
 def test_one_run_is_enough_for_every_figure() -> None:
     """One row, or one evaluation of one run: drawn where it belongs, without a warning."""
@@ -249,6 +268,7 @@ def test_one_run_is_enough_for_every_figure() -> None:
         figures.observed_vs_predicted(point): (point["predicted"].item(), y),
         figures.holdout_errors(form): (0.003, 0),
         figures.estimator_curves(make_estimates(), points=point): (point["flops"].item(), y),
+        figures.catalogue_scaling(make_sizes()[:1]): (1e7, 18),
         figures.isoflop(*(table[:1] for table in make_isoflop())): (1e5, make_isoflop()[0]["valid_ndcg@5"].iloc[0]),
     }
     for figure, place in drawn.items():

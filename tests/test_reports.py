@@ -1,5 +1,8 @@
 """Tables about fitted laws, against values computed by hand."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -50,3 +53,19 @@ def test_hold_out_by_hand(law: Law) -> None:
     assert row["coverage"] == pytest.approx(((low <= observed) & (observed <= high)).mean())
     assert table.loc["power", "bias"] == pytest.approx(np.mean(0.1 - observed), abs=1e-6)
     assert row["rmse"] == law.rmse
+
+
+def test_benchmarks_are_read_with_their_conditions_apart(tmp_path: Path) -> None:
+    about = {"machine": "a processor, 2 cores", "date": "2026-01-01"}
+    rows = [{"d_model": d, "median": 1.5 * d, **about} for d in (64, 128)]
+    (tmp_path / "speed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert reports.benchmark("speed", tmp_path).to_dict("list") == {"d_model": [64, 128], "median": [96.0, 192.0]}
+    (row,) = reports.conditions(["speed", "memory"], tmp_path).itertuples()
+    assert (row.Index, row.machine) == ("speed", about["machine"])
+
+
+def test_a_benchmark_that_was_not_run_says_how_to(tmp_path: Path) -> None:
+    assert reports.benchmark("memory", tmp_path).to_dict("list") == {
+        "not measured yet": ["python benchmarks/memory.py records it"]
+    }
+    assert reports.conditions(["memory"], tmp_path).empty
