@@ -19,7 +19,7 @@ from torch import Tensor
 from srtlib.data.dataset import Dataset, check_items, timestamps
 from srtlib.data.text import token_bags
 from srtlib.model import SRT, BagFeatures, Features, weights_sha256
-from srtlib.model_folder import read_items, write_items
+from srtlib.model_folder import ITEMS, read_items, write_items
 from srtlib.packing import Sequences
 from srtlib.paths import home, make_folder
 from srtlib.search import FaissIndex, recall, top_k
@@ -71,7 +71,7 @@ class Recommender:
         model = SRT.from_pretrained(folder, device)
         if items is None:
             return cls(model, read_items(folder), approximate)
-        if "count" not in items and (folder / "items.parquet").is_file():
+        if "item_id" in items and "count" not in items and (folder / ITEMS).is_file():
             known = read_items(folder).set_index("item_id")["count"]
             items = items.assign(count=known.reindex(items["item_id"].astype(str), fill_value=0).to_numpy())
         return cls(model, items, approximate)

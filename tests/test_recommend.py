@@ -185,6 +185,8 @@ def test_another_catalogue_keeps_the_counts_of_known_items(recommender: Recommen
     other = pd.DataFrame({"item_id": ["i3", "new"], "title": ["Blue pen", "Ink"]})
     loaded = Recommender.load(tmp_path, other)
     assert loaded.items["count"].tolist() == [recommender.items["count"][3], 0]
+    with pytest.raises(ValueError, match="items: no column item_id; found id, title"):
+        Recommender.load(tmp_path, other.rename(columns={"item_id": "id"}))
 
 
 def test_fixed_vectors_travel_with_the_items(tables: Tables, tmp_path: Path) -> None:
