@@ -16,7 +16,7 @@ from srtlib.data.dataset import Dataset, concatenate, load_dataset
 from srtlib.evaluate import metrics, ranks
 from srtlib.model import SRT
 from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse, srtlib
-from srtlib.train import train
+from srtlib.train import new_model, train
 from srtlib.transfer import Method, fine_tune, parse_method
 
 BASELINES = (*baselines.UNTRAINED, "sasrec_full", "sasrec_sampled", "fixed_vectors")
@@ -78,14 +78,14 @@ class Study:
         dataset: another training set on the target's catalogue, judged on itself.
         """
         architecture = architecture or self.params.models[0]
-        model, pretraining = self.pretrained(architecture, n_interactions)
         panel = None if dataset else self.target
         learnt_from = dataset or (self.target.panel(round(share * self.target.n_users)) if share < 1 else self.target)
         settings = {**self.params.train, **self._longer(share)}
         if method is Method.FROM_SCRATCH:
-            pretraining = {}
             recipe = self._recipe(architecture, learnt_from, settings, seed)
+            model, pretraining = new_model(recipe.model, self.target), {}
         else:
+            model, pretraining = self.pretrained(architecture, n_interactions)
             recipe = self._recipe(architecture, learnt_from, {**settings, **self.params.fine_tune}, seed)
         tuned, summary = fine_tune(
             model,
