@@ -81,9 +81,10 @@ class Study:
         panel = None if dataset else self.target
         learnt_from = dataset or (self.target.panel(round(share * self.target.n_users)) if share < 1 else self.target)
         settings = {**self.params.train, **self._longer(share)}
+        no_pretraining: dict[str, Any] = {}
         if method is Method.FROM_SCRATCH:
             recipe = self._recipe(architecture, learnt_from, settings, seed)
-            model, pretraining = new_model(recipe.model, self.target), {}
+            model, pretraining = new_model(recipe.model, self.target), no_pretraining
         else:
             model, pretraining = self.pretrained(architecture, n_interactions)
             recipe = self._recipe(architecture, learnt_from, {**settings, **self.params.fine_tune}, seed)
