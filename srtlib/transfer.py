@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from srtlib.data.dataset import Dataset
+from srtlib.engine import Objective
 from srtlib.evaluate import ranks
 from srtlib.losses import NegativeSampler
 from srtlib.model import SRT
 from srtlib.packing import Sequences
 from srtlib.params import FineTuning, Recipe, TrainParams
-from srtlib.train import Objective, Tuning, config_of, record_untrained, train
+from srtlib.train import Tuning, config_of, record_untrained, train
 
 Fisher = dict[str, Tensor]
 

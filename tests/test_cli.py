@@ -1,7 +1,10 @@
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +57,65 @@ def test_errors_are_one_line_and_exit_1(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def weights(store: Path) -> dict[str, torch.Tensor]:
+    return load_file(next(store.glob("*/model/model.safetensors")))
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(folder: str, tmp_path: Path) -> None:
+    command = ["train", folder, *SMALL, "--set", "epochs=40", "--runs"]
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    store = tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "srtlib.cli", *command, str(store)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while process.poll() is None and not list(store.glob("*/model/model.safetensors")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert process.stderr is not None
+    assert process.stderr.read() == "srt: interrupted; the same command goes on from the last checkpoint\n"
+    assert len(list(store.glob("*/checkpoints/step-*"))) == 1
+    assert main([*command, str(store)]) == 0
+    one, two = weights(tmp_path / "whole"), weights(store)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+LIMITED = """
+import resource, sys
+from srtlib.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_one_error_and_earlier_results_stay(folder: str, tmp_path: Path) -> None:
+    """No file may grow beyond 10 kB, which weights do."""
+    assert main(["train", folder, *SMALL, "--runs", str(tmp_path)]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    command = ["train", folder, *SMALL, "--seed", "1", "--runs", str(tmp_path)]
+    failed = subprocess.run([sys.executable, "-c", LIMITED, *command], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert re.fullmatch(r"srt: run \S+: \[Errno 27\] File too large; what it recorded before is kept\n", failed.stderr)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(tmp_path.rglob(".*.safetensors*"))  # nothing half-written
+    assert main(command) == 0
+    assert len(runs.table(tmp_path)) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert main(["train", folder, *SMALL, "--runs", str(tmp_path / "file" / "runs")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Not a directory" in error
+    assert (tmp_path / "file").read_text() == "not a folder"
 
 
 def test_two_processes_learn_what_one_does(folder: str, tmp_path: Path) -> None:
