@@ -13,20 +13,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srtlib.data.dataset import Dataset, load_dataset, synthetic_world
+    from srtlib.data.dataset import Dataset, concatenate, load_dataset, synthetic_world
     from srtlib.evaluate import evaluate
     from srtlib.model import SRT
     from srtlib.params import ModelParams, Recipe, TrainParams, check_parameters, load_params
     from srtlib.sweep import Experiment, scaling_experiments, subsets, sweep
     from srtlib.train import new_model, train
+    from srtlib.transfer import Method, adapt, fine_tune
 
 _HOMES = {
-    "srtlib.data.dataset": ("Dataset", "load_dataset", "synthetic_world"),
+    "srtlib.data.dataset": ("Dataset", "concatenate", "load_dataset", "synthetic_world"),
     "srtlib.evaluate": ("evaluate",),
     "srtlib.model": ("SRT",),
     "srtlib.params": ("ModelParams", "Recipe", "TrainParams", "check_parameters", "load_params"),
     "srtlib.sweep": ("Experiment", "scaling_experiments", "subsets", "sweep"),
     "srtlib.train": ("new_model", "train"),
+    "srtlib.transfer": ("Method", "adapt", "fine_tune"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("estimators", "figures", "flops", "frontiers", "laws", "losses", "params", "runs")
@@ -35,11 +37,15 @@ __all__ = [
     "SRT",
     "Dataset",
     "Experiment",
+    "Method",
     "ModelParams",
     "Recipe",
     "TrainParams",
+    "adapt",
     "check_parameters",
+    "concatenate",
     "evaluate",
+    "fine_tune",
     "load_dataset",
     "load_params",
     "new_model",

@@ -214,6 +214,7 @@ class Scaling(Params):
 class FineTuning(Params):
     """Options of the methods of `srtlib.transfer`."""
 
+    own_vocabulary: bool = Field(default=False, description="give the model a tokenizer of the target's text first")
     layer_decay: float = Field(
         default=1.0, gt=0, le=1, description="learning-rate factor from a block to the one below"
     )
@@ -226,6 +227,7 @@ class Transfer(Params):
     """A study of transfer; settings are TrainParams that differ from the recipe's."""
 
     models: list[Architecture] = Field(min_length=1, description="the first is the study's; the curve has them all")
+    target_interactions: PositiveInt | None = Field(default=None, description="sample of the target (default: all)")
     seeds: PositiveInt = 1
     pretrain: dict[str, Any] = Field(default={}, description="settings of training on the source")
     pretrain_panel: PositiveInt = Field(default=2000, description="source users that pre-training is judged on")

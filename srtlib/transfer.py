@@ -13,13 +13,16 @@ from typing import Any
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from srtlib.data.dataset import Dataset
+from srtlib.data.text import UNKNOWN, dataset_tokenizer
 from srtlib.engine import Objective
 from srtlib.evaluate import ranks
 from srtlib.losses import NegativeSampler
-from srtlib.model import SRT
+from srtlib.model import SRT, part_of
 from srtlib.packing import Sequences
 from srtlib.params import FineTuning, Recipe, TrainParams
 from srtlib.train import Tuning, config_of, record_untrained, train
@@ -55,6 +58,36 @@ def adapt(model: SRT, dataset: Dataset) -> SRT:
     return copy.deepcopy(model)
 
 
+def retokenise(model: SRT, dataset: Dataset) -> SRT:
+    """The same model with a tokenizer of the data set's own text.
+
+    Each new piece starts as the sum of the old pieces that spell it. Bags of pieces are summed, so an item's vector
+    hardly changes, but the words of the catalogue that the old tokenizer broke up have vectors of their own from here.
+    """
+    if model.tokenizer is None:
+        raise ValueError(f"encoder={model.params.encoder} has no vocabulary; expected encoder=token_bag")
+    tokenizer = dataset_tokenizer(dataset, model.params.vocab_size)
+    vocabulary = tokenizer.get_vocab()
+    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+    spelt = [_spell(model.tokenizer, piece) for piece in pieces]
+    ids = torch.tensor([i for old in spelt for i in old])
+    starts = torch.tensor([0, *(len(old) for old in spelt[:-1])]).cumsum(0)
+    weights = {
+        name: F.embedding_bag(ids, w, starts, mode="sum") if part_of(name) == "encoder.tables" else w
+        for name, w in model.state_dict().items()
+    }
+    new = SRT(model.params, tokenizer)
+    new.load_state_dict(weights)
+    return new
+
+
+def _spell(tokenizer: Tokenizer, piece: str) -> list[int]:
+    """The pieces of a tokenizer that spell a piece of another one (its mark of a word's start included)."""
+    if piece == UNKNOWN:
+        return [tokenizer.get_vocab()[UNKNOWN]]
+    return [token.id for token in tokenizer.model.tokenize(piece)]
+
+
 def fine_tune(
     model: SRT,
     dataset: Dataset,
@@ -79,8 +112,8 @@ def fine_tune(
     if method is Method.FROM_SCRATCH:
         tuning = Tuning({"method": method})
         return train(recipe, dataset, store, panel, tuning, progress_bar=progress_bar)
-    model = adapt(model, dataset)
     record = {"method": method, "start": fingerprint(model), **(pretraining or {}), **_options(method, options)}
+    model = retokenise(model, panel or dataset) if options.own_vocabulary else adapt(model, dataset)
     if method is Method.ZERO_SHOT:
         return model, _zero_shot(model, recipe, dataset, panel or dataset, store, record)
     penalty = None
@@ -189,7 +222,7 @@ def fingerprint(model: SRT) -> str:
 
 def _options(method: Method, options: FineTuning) -> dict[str, Any]:
     """The options that the method heeds."""
-    heeded = {"layer_decay"} if method is not Method.ZERO_SHOT else set()
+    heeded = {"layer_decay", "own_vocabulary"} if method is not Method.ZERO_SHOT else set()
     heeded |= {Method.PROGRESSIVE: {"epochs_per_layer"}, Method.EWC: {"ewc_lambda", "fisher_examples"}}.get(
         method, set()
     )

@@ -17,10 +17,11 @@ from srtlib.evaluate import metrics, ranks
 from srtlib.model import SRT
 from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse, srtlib
 from srtlib.train import new_model, train
-from srtlib.transfer import Method, fine_tune, parse_method
+from srtlib.transfer import Method, fine_tune, parse_method, shared_items
 
 BASELINES = (*baselines.UNTRAINED, "sasrec_full", "sasrec_sampled", "fixed_vectors")
 METHODS = (*BASELINES, *Method)
+PRETRAINED = tuple(str(method) for method in Method if method is not Method.FROM_SCRATCH)
 
 
 class Study:
@@ -33,9 +34,11 @@ class Study:
 
     def __init__(self, params: Transfer, sources: Sequence[str], target: str, store: Path, seed: int = 0) -> None:
         self.params, self.store, self.seed = params, store, seed
-        self.target = load_dataset(target)
+        whole = load_dataset(target)
+        size = params.target_interactions
+        self.target = whole.sample_users(n_interactions=size, seed=seed) if size else whole
         loaded = [load_dataset(name) for name in sources]
-        parts = [part.without_users(self.target) for part in loaded]
+        parts = [part.without_users(whole) for part in loaded]
         self.users_removed = sum(part.n_users for part in loaded) - sum(part.n_users for part in parts)
         self.source = concatenate(parts).used_items()
 
@@ -109,8 +112,18 @@ class Study:
 
     # Tables
 
+    def overview(self) -> pd.DataFrame:
+        """Source and target: users, items, interactions, training targets, text fields, and what they share."""
+        columns = ("n_users", "n_items", "n_interactions", "n_targets")
+        rows = [
+            {"": kind, "data": data.name, **{name: getattr(data, name) for name in columns}}
+            for kind, data in (("source", self.source), ("target", self.target))
+        ]
+        shared = len(shared_items(self.source, self.target))
+        return pd.DataFrame(rows).assign(users_removed=[self.users_removed, 0], items_of_the_other=[shared, shared])
+
     def comparison(self, methods: Iterable[str] = METHODS) -> pd.DataFrame:
-        """Every method and baseline on the whole target, at every seed (untrained ones once)."""
+        """Methods and baselines on the whole target, at every seed (untrained ones once)."""
         untrained = (*baselines.UNTRAINED, Method.ZERO_SHOT)
         rows = [self.run(m, seed) for m in methods for seed in (self.seeds if m not in untrained else self.seeds[:1])]
         return pd.DataFrame(rows)

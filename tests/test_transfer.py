@@ -16,7 +16,7 @@ from srtlib.packing import Sequences
 from srtlib.params import FineTuning, ModelParams, Recipe, TrainParams
 from srtlib.runs import table
 from srtlib.train import new_model, train
-from srtlib.transfer import Method, adapt, diagonal_fisher, ewc_penalty, fine_tune, learning_rates, shared_items
+from srtlib.transfer import Method, adapt, diagonal_fisher, ewc_penalty, fine_tune, learning_rates, retokenise, shared_items
 
 TUNE = TrainParams(epochs=2, batch_size=64, n_negatives=16, learning_rate=0.01)
 
@@ -186,3 +186,15 @@ def test_unknown_method_is_refused(pretrained: SRT, other: Dataset, tmp_path: Pa
         fine_tune(pretrained, other, tmp_path, TUNE, "half")
     with pytest.raises(ValueError, match="ewc needs the source"):
         fine_tune(pretrained, other, tmp_path, TUNE, "ewc")
+
+
+def test_a_new_vocabulary_keeps_what_the_model_says(pretrained: SRT, dataset: Dataset, other: Dataset) -> None:
+    same = retokenise(pretrained, dataset)  # the model's own data set: nothing to do
+    assert not moved(pretrained, same)
+    renewed = retokenise(pretrained, other)
+    assert renewed.tokenizer is not None
+    assert pretrained.tokenizer is not None
+    assert renewed.tokenizer.encode("tulip").tokens == ["▁tulip"] != pretrained.tokenizer.encode("tulip").tokens
+    before = pretrained.encode_catalogue(pretrained.features(other), other.n_items)
+    after = renewed.encode_catalogue(renewed.features(other), other.n_items)
+    assert torch.nn.functional.cosine_similarity(before, after).min() > 0.99
