@@ -13,22 +13,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srtlib.data.dataset import Dataset, import_tables, load_dataset, synthetic_world
+    from srtlib.data.dataset import Dataset, concatenate, import_tables, load_dataset, synthetic_world
     from srtlib.evaluate import evaluate
     from srtlib.model import SRT
     from srtlib.params import ModelParams, Recipe, TrainParams, check_parameters, load_params
     from srtlib.recommend import Recommender
     from srtlib.sweep import Experiment, scaling_experiments, subsets, sweep
     from srtlib.train import new_model, train
+    from srtlib.transfer import Method, adapt, fine_tune
 
 _HOMES = {
-    "srtlib.data.dataset": ("Dataset", "import_tables", "load_dataset", "synthetic_world"),
+    "srtlib.data.dataset": ("Dataset", "concatenate", "import_tables", "load_dataset", "synthetic_world"),
     "srtlib.evaluate": ("evaluate",),
     "srtlib.model": ("SRT",),
     "srtlib.params": ("ModelParams", "Recipe", "TrainParams", "check_parameters", "load_params"),
     "srtlib.recommend": ("Recommender",),
     "srtlib.sweep": ("Experiment", "scaling_experiments", "subsets", "sweep"),
     "srtlib.train": ("new_model", "train"),
+    "srtlib.transfer": ("Method", "adapt", "fine_tune"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("estimators", "figures", "flops", "frontiers", "laws", "losses", "params", "runs")
@@ -37,12 +39,16 @@ __all__ = [
     "SRT",
     "Dataset",
     "Experiment",
+    "Method",
     "ModelParams",
     "Recipe",
     "Recommender",
     "TrainParams",
+    "adapt",
     "check_parameters",
+    "concatenate",
     "evaluate",
+    "fine_tune",
     "import_tables",
     "load_dataset",
     "load_params",

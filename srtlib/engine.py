@@ -7,7 +7,8 @@ be measured where nothing else is installed (benchmarks/gpu.py).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from srtlib.flops import BatchShape
 from srtlib.losses import full_softmax, sampled_softmax
 from srtlib.memory import take
-from srtlib.model import SRT, BagFeatures, Features
+from srtlib.model import SRT, BagFeatures, Features, part_of
 from srtlib.packing import Batch
 
 if TYPE_CHECKING:
@@ -85,16 +86,28 @@ class Objective(nn.Module):
         )
 
 
-def make_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused. AdamW leaves vectors (biases, norms) undecayed; Adam decays all, as the authors do."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def always(part: str, epoch: int) -> float:
+    """The learning-rate factor of training everything alike."""
+    return 1.0
+
+
+def make_optimizer(
+    model: SRT, params: TrainParams, rate: Callable[[str, int], float] = always
+) -> torch.optim.Optimizer:
+    """Adam or AdamW, fused. AdamW leaves vectors (biases, norms) undecayed; Adam decays all, as the authors do.
+
+    rate: learning-rate factor of a part of the model (`srtlib.model.part_of`) in an epoch. Parameters are grouped by
+    their weight decay and their factors, which stand in the group under "rates".
+    """
+    groups: dict[Any, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        decay = params.weight_decay if params.optimizer == "adam" or parameter.dim() > 1 else 0.0
+        rates = [rate(part_of(name), epoch) for epoch in range(params.epochs)]
+        group = groups.setdefault((decay, *rates), {"params": [], "weight_decay": decay, "rates": rates})
+        group["params"].append(parameter)
     if params.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True)
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": params.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
+        return torch.optim.Adam(list(groups.values()), lr=params.learning_rate, fused=True)
+    return torch.optim.AdamW(list(groups.values()), lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 def learning_rate_factor(share: float, params: TrainParams) -> float:

@@ -6,6 +6,7 @@ additions of the embedding bags. LayerNorm, softmax and other elementwise work i
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,24 +39,38 @@ def forward_flops(params: ModelParams, shape: BatchShape) -> dict[str, int]:
     {'bags': 80, 'projection': 160, 'attention': 2880, 'feed_forward': 640, 'scores': 240}
     """
     d, layers = params.d_model, params.n_layers
-    width = params.vector_dim if params.encoder == "fixed_vectors" else len(params.fields) * d
+    widths = {"token_bag": len(params.fields) * d, "fixed_vectors": params.vector_dim, "item_ids": 0}
     return {
         "bags": shape.item_tokens * d,
-        "projection": 2 * shape.encoded_items * width * d,
+        "projection": 2 * shape.encoded_items * widths[params.encoder] * d,
         "attention": layers * (2 * shape.tokens * 4 * d * d + 4 * shape.attention_pairs * d),
         "feed_forward": layers * 4 * shape.tokens * d * params.d_ff,
         "scores": 2 * shape.scored_pairs * d,
     }
 
 
-def training_flops(params: ModelParams, shape: BatchShape) -> int:
-    """FLOPs of one training step: the backward pass costs twice the forward pass's products, and the bags'
-    additions once more. Fixed vectors take no gradient."""
+def training_flops(params: ModelParams, shape: BatchShape, frozen: Container[str] = ()) -> int:
+    """FLOPs of one training step: the backward pass costs twice the forward pass's products (once for the gradient
+    of the weights, once for that of the inputs), and the bags' additions once more.
+
+    frozen: parts of the model (`srtlib.model.part_of`) whose weights take no gradient; neither do inputs with nothing
+    below them to train, such as fixed vectors.
+    """
     parts = forward_flops(params, shape)
-    backward = {name: 2 * n for name, n in parts.items()} | {"bags": parts["bags"]}
-    if params.encoder == "fixed_vectors":
-        backward["projection"] = parts["projection"]
-    return sum(parts.values()) + sum(backward.values())
+    tables = params.encoder != "fixed_vectors" and "encoder.tables" not in frozen
+    project = params.encoder != "item_ids" and "encoder.project" not in frozen
+    backward = parts["bags"] * tables + parts["projection"] * (project + (project or tables) * tables)
+    encoder = tables or project
+    below = encoder or "positions" not in frozen or "input_norm" not in frozen
+    layers = params.n_layers
+    mixing = 4 * layers * shape.attention_pairs * params.d_model  # products without weights: both factors take part
+    linear = parts["attention"] - mixing + parts["feed_forward"]
+    for i in range(layers):
+        trained = f"blocks.{i}" not in frozen
+        backward += linear // layers * (trained + below) + 2 * mixing // layers * (trained or below)
+        below = below or trained
+    backward += parts["scores"] * (encoder + (below or "final_norm" not in frozen))
+    return sum(parts.values()) + backward
 
 
 def paper_forward_flops(params: ModelParams, batch: int = 128) -> int:

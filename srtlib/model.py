@@ -89,6 +89,19 @@ class FixedVectors(nn.Module):
         return self.project(take(features, items))
 
 
+class ItemIds(nn.Module):
+    """Item encoder of SASRec and its kin: a vector for every item of one catalogue. Its parameters grow with the
+    catalogue, and it knows no other."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.tables = nn.Embedding(params.n_items, params.d_model)
+
+    def forward(self, features: Tensor, items: Tensor) -> Tensor:
+        """Vectors [n, D] of `items` int [n]; features int [items], the items' rows of the table."""
+        return self.tables(take(features, items))
+
+
 class Block(nn.Module):
     """One transformer layer, pre- or post-norm."""
 
@@ -198,6 +211,8 @@ class SRT(nn.Module):
             if tokenizer is None:
                 raise ValueError("encoder=token_bag needs a tokenizer")
             self.encoder = TokenBag(params, tokenizer.get_vocab_size())
+        elif params.encoder == "item_ids":
+            self.encoder = ItemIds(params)
         else:
             self.encoder = FixedVectors(params)
         self.positions = nn.Embedding(params.max_len, params.d_model)
@@ -212,7 +227,15 @@ class SRT(nn.Module):
         return self.positions.weight.device
 
     def features(self, dataset: Dataset) -> Features:
-        """What the encoder reads of a catalogue, on the model's device: token bags, or the fixed vectors."""
+        """What the encoder reads of a catalogue, on the model's device: token bags, the fixed vectors, or the items'
+        numbers."""
+        if self.params.encoder == "item_ids":
+            if dataset.n_items != self.params.n_items:
+                raise ValueError(
+                    f"{dataset.name} has {dataset.n_items:,} items; expected the {self.params.n_items:,} that this "
+                    "model of item IDs was made for: such a model does not transfer"
+                )
+            return torch.arange(dataset.n_items, device=self.device)
         if self.params.encoder == "fixed_vectors":
             if dataset.vectors is None or dataset.vectors.shape[1] != self.params.vector_dim:
                 raise ValueError(
@@ -347,6 +370,17 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def part_of(parameter: str) -> str:
+    """The part of an SRT that a parameter belongs to: encoder.tables, encoder.project, positions, input_norm,
+    blocks.0, blocks.1, ..., final_norm.
+
+    >>> part_of("blocks.1.qkv.weight"), part_of("positions.weight")
+    ('blocks.1', 'positions')
+    """
+    first, second, *_ = parameter.split(".")
+    return f"{first}.{second}" if first in ("encoder", "blocks") else first
 
 
 def _initialise(module: nn.Module) -> None:

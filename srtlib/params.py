@@ -39,12 +39,13 @@ class ModelParams(Params):
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
     norm: Literal["pre", "post"] = "pre"
     norm_eps: float = Field(default=1e-12, gt=0)
-    encoder: Literal["token_bag", "fixed_vectors"] = "token_bag"
+    encoder: Literal["token_bag", "fixed_vectors", "item_ids"] = "token_bag"
     fields: dict[str, PositiveInt] = Field(
         default={"title": 40, "brand": 8}, description="text field -> most tokens kept (token_bag)"
     )
     vocab_size: int = Field(default=30_000, ge=100, le=30_000)
     vector_dim: int = Field(default=0, ge=0, description="width of the given vectors (fixed_vectors)")
+    n_items: int = Field(default=0, ge=0, description="size of the one catalogue that it knows (item_ids)")
 
     @model_validator(mode="before")
     @classmethod
@@ -61,6 +62,8 @@ class ModelParams(Params):
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
         if self.encoder == "fixed_vectors" and not self.vector_dim:
             raise ValueError("encoder=fixed_vectors needs vector_dim, the width of the given vectors")
+        if self.encoder == "item_ids" and not self.n_items:
+            raise ValueError("encoder=item_ids needs n_items, the size of the catalogue")
         if self.encoder == "token_bag" and not self.fields:
             raise ValueError("encoder=token_bag needs at least one text field")
         return self
@@ -88,6 +91,7 @@ class TrainParams(Params):
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = Field(default=False, description="torch.compile the transformer; the run stays the same run")
     eval_every: PositiveInt = Field(default=1, description="epochs between validations")
+    patience: int = Field(default=0, ge=0, description="validations without a new best before stopping; 0: never stop")
     protocol: str = Field(default="full", pattern=r"^(full|sampled:[1-9]\d*)$")
     seed: int = Field(default=0, ge=0)
 
@@ -207,6 +211,35 @@ class Scaling(Params):
     panel_users: PositiveInt = Field(description="users that every run is evaluated on, at most")
 
 
+class FineTuning(Params):
+    """Options of the methods of `srtlib.transfer`."""
+
+    own_vocabulary: bool = Field(default=False, description="give the model a tokenizer of the target's text first")
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="learning-rate factor from a block to the one below"
+    )
+    epochs_per_layer: PositiveInt = Field(default=2, description="progressive: epochs before the next block joins")
+    ewc_lambda: float = Field(default=100.0, ge=0, description="ewc: weight of the penalty")
+    fisher_examples: PositiveInt = Field(default=1000, description="ewc: examples behind the Fisher information")
+
+
+class Transfer(Params):
+    """A study of transfer; settings are TrainParams that differ from the recipe's."""
+
+    models: list[Architecture] = Field(min_length=1, description="the first is the study's; the curve has them all")
+    target_interactions: PositiveInt | None = Field(default=None, description="sample of the target (default: all)")
+    seeds: PositiveInt = 1
+    pretrain: dict[str, Any] = Field(default={}, description="settings of training on the source")
+    pretrain_panel: PositiveInt = Field(default=2000, description="source users that pre-training is judged on")
+    train: dict[str, Any] = Field(default={}, description="settings of all training on the target")
+    fine_tune: dict[str, Any] = Field(default={}, description="further settings where that starts pre-trained")
+    options: FineTuning = FineTuning()
+    sasrec: list[dict[str, Any]] = Field(default=[{}], min_length=1, description="grid of model and training settings")
+    source_interactions: list[PositiveInt] = Field(default=[], description="samples of the source, besides all of it")
+    shares: list[float] = Field(default=[1.0], description="shares of the target's users")
+    cold_share: float = Field(default=0.1, gt=0, lt=1, description="share of the items taken out of training")
+
+
 class PublishedRuns(Params):
     """The authors' recorded runs: nothing is trained, only the intervals cost time."""
 
@@ -217,6 +250,7 @@ class SizeParams(Params):
     """What a size stands for: one section per notebook."""
 
     scaling: Scaling
+    transfer: Transfer = Transfer(models=[Architecture(d_model=64)])
     published_runs: PublishedRuns = PublishedRuns()
 
 
@@ -230,7 +264,7 @@ def parse(model: type[P], values: object, source: str) -> P:
     Traceback (most recent call last):
     ...
     ValueError: example: layers: unknown key; expected one of d_model, n_layers, n_heads, d_ff, max_len, dropout, \
-attention_dropout, norm, norm_eps, encoder, fields, vocab_size, vector_dim
+attention_dropout, norm, norm_eps, encoder, fields, vocab_size, vector_dim, n_items
     """
     try:
         return model.model_validate(values)

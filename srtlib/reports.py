@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from srtlib.laws import Law
 from srtlib.paths import project_root
@@ -91,3 +92,21 @@ def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
 
 def _recorded(name: str, folder: str | Path) -> Path:
     return Path(folder or project_root() / "benchmarks" / "results") / f"{name}.jsonl"
+
+
+def over_seeds(table: pd.DataFrame, by: str | list[str], columns: Sequence[str], level: float = 0.95) -> pd.DataFrame:
+    """Mean over the seeds of each group, and Student's interval of the first column's mean as `low` and `high`.
+
+    One row per group, in the table's order: the group, `seeds`, `low`, `high` (NaN for a single seed), `columns`. The
+    interval speaks of seeds (first weights, order of training), not of users.
+
+    >>> runs = pd.DataFrame({"method": list("aab"), "ndcg": [1.0, 3.0, 5.0]})
+    >>> over_seeds(runs, "method", ["ndcg"])["ndcg"].tolist()
+    [2.0, 5.0]
+    """
+    grouped = table.groupby(by, sort=False)
+    mean, first = grouped[list(columns)].mean(), grouped[columns[0]]
+    n = first.size()
+    half = stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * first.std() / np.sqrt(n)
+    bounds = {"seeds": n, "low": mean[columns[0]] - half, "high": mean[columns[0]] + half}
+    return pd.concat([pd.DataFrame(bounds), mean], axis=1).reset_index()

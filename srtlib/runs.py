@@ -81,6 +81,7 @@ COLUMNS: dict[str, Column] = {
     **{f"valid_{m}": Column(f"validation {name}, best over the evaluations") for m, name in _METRICS.items()},
     **{f"valid_{m}_final": Column(f"validation {name}, last evaluation") for m, name in _METRICS.items()},
     **{f"test_{m}": Column(f"test {name} of the selected checkpoint") for m, name in _METRICS.items()},
+    **{f"test_unseen_{m}": Column(f"the same, ranking only items new to the user: {n}") for m, n in _METRICS.items()},
     "wall_s": Column("training time on the wall clock", "s"),
     "device": Column("where it ran"),
     "version": Column("version of srtlib"),
@@ -328,7 +329,7 @@ def _config_columns(config: dict[str, Any]) -> dict[str, Any]:
         for key, value in config.get("dataset", {}).items()
     }
     columns: dict[str, Any] = {}
-    for section in ("model", "train"):
+    for section in ("model", "train", "transfer"):
         for key, value in config.get(section, {}).items():
             plain = json.dumps(value) if isinstance(value, dict) else value
             columns[key if key not in columns else f"{section}_{key}"] = plain

@@ -8,7 +8,7 @@ import math
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -26,12 +27,12 @@ from srtlib import distributed
 from srtlib.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, stop_signal
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import dataset_tokenizer
-from srtlib.engine import Objective, learning_rate_factor, make_optimizer
+from srtlib.engine import Objective, always, learning_rate_factor, make_optimizer
 from srtlib.evaluate import metrics, ranks
 from srtlib.flops import BatchShape, paper_total_flops, training_flops
 from srtlib.losses import NegativeSampler
 from srtlib.memory import largest_batch
-from srtlib.model import SRT
+from srtlib.model import SRT, part_of
 from srtlib.model_folder import items_table, write_card, write_items
 from srtlib.packing import Batch, Epoch, Sequences
 from srtlib.params import ModelParams, Recipe, default_batch_size
@@ -46,6 +47,21 @@ SPIKE_STEPS = 100  # the running mean's memory; no loss is a spike before so man
 
 class DivergedError(RuntimeError):
     """The loss or its gradient was not finite, or the loss far above its running mean, too many steps in a row."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a training differs from one that starts at random and trains everything alike.
+
+    record: what tells it from others; part of the run's configuration, under "transfer". model: the weights to start
+    from. rate: the learning-rate factor of a part of the model (`srtlib.model.part_of`) in an epoch, 0 for frozen.
+    penalty: added to the loss of every step.
+    """
+
+    record: dict[str, Any]
+    model: SRT | None = None
+    rate: Callable[[str, int], float] = always
+    penalty: Callable[[SRT], Tensor] | None = None
 
 
 @dataclass
@@ -67,6 +83,7 @@ class Progress:
     loss_sum: float = 0.0
     loss_steps: int = 0
     best_step: int = 0
+    validations_since_best: int = 0
     best: dict[str, float] = field(default_factory=dict)
 
     def sound(self, loss: float, gradient_norm: float) -> bool:
@@ -86,8 +103,11 @@ class Progress:
         self.loss_sum, self.loss_steps = self.loss_sum + loss, self.loss_steps + 1
 
 
-def config_of(dataset: Dataset, recipe: Recipe, panel: Dataset | None = None) -> dict[str, Any]:
-    """What identifies a run: data, model, training, and who it is evaluated on; not what only makes it faster."""
+def config_of(
+    dataset: Dataset, recipe: Recipe, panel: Dataset | None = None, tuning: Tuning | None = None
+) -> dict[str, Any]:
+    """What identifies a run: data, model, training, who it is evaluated on, and where it starts from; not what only
+    makes it faster."""
     judged_on = panel or dataset
     return {
         "dataset": {
@@ -107,6 +127,7 @@ def config_of(dataset: Dataset, recipe: Recipe, panel: Dataset | None = None) ->
         "model": recipe.model.model_dump(),
         "train": recipe.train.model_dump(exclude={"seed", "compile"}),
         "seed": recipe.train.seed,
+        **({"transfer": tuning.record} if tuning else {}),
     }
 
 
@@ -114,7 +135,7 @@ def new_model(params: ModelParams, dataset: Dataset, seed: int = 0) -> SRT:
     """A freshly initialised SRT whose tokenizer is learnt from the data set's text."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if params.encoder == "fixed_vectors":
+        if params.encoder != "token_bag":
             return SRT(params)
         return SRT(params, dataset_tokenizer(dataset, params.vocab_size))
 
@@ -124,7 +145,7 @@ def train(
     dataset: Dataset,
     runs: Path,
     panel: Dataset | None = None,
-    model: SRT | None = None,
+    tuning: Tuning | None = None,
     device: str | None = None,
     checkpoint_seconds: float = 60.0,
     progress_bar: bool = True,
@@ -132,15 +153,16 @@ def train(
     """Train an SRT on the training part of `dataset` and record the run in the store `runs`.
 
     panel: the data set whose users and catalogue the run is judged on (default: `dataset`): validation after every
-    `eval_every` epochs, test once, with the weights that were best on validation. model: start from these weights
-    instead of fresh ones. Returns the best model and the run's summary (columns: see srtlib.runs).
+    `eval_every` epochs, test once, with the weights that were best on validation. tuning: where to start from and
+    what to train, if not everything from random weights (see srtlib.transfer). Returns the best model and the run's
+    summary (columns: see srtlib.runs).
 
     A run of the same configuration that was interrupted is resumed; a finished one is not trained again. Under
     torchrun the processes share each batch (DDP) and the first one evaluates and writes. Ctrl-C lets the step end,
     writes a checkpoint and raises KeyboardInterrupt. Raises DivergedError after ten bad steps in a row, naming the
     first, and OSError where the store cannot be written; what was recorded before stays.
     """
-    config = config_of(dataset, recipe, panel)
+    config = config_of(dataset, recipe, panel, tuning)
     place = distributed.setup(pick_device(device))
     path = runs / run_id(config)
     with (
@@ -150,7 +172,7 @@ def train(
     ):
         distributed.barrier()  # the first process has the lock, or has failed
         if read_summary(path).get("status") != "finished":
-            trainer = Trainer(recipe, dataset, panel or dataset, path, run, model, place)
+            trainer = Trainer(recipe, dataset, panel or dataset, path, run, tuning or Tuning({}), place)
             trainer.fit(checkpoint_seconds, progress_bar)
             trainer.finish()
             distributed.barrier()
@@ -168,16 +190,18 @@ class Trainer:
         judged_on: Dataset,
         path: Path,
         run: Run | None,
-        model: SRT | None,
+        tuning: Tuning,
         device: torch.device,
     ) -> None:
-        self.params, self.path, self.run, self.device = recipe.train, path, run, device
-        self.model = (model or new_model(recipe.model, dataset, recipe.train.seed)).to(device)
-        self.objective: nn.Module = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
+        self.params, self.path, self.run, self.tuning, self.device = recipe.train, path, run, tuning, device
+        self.model = (tuning.model or new_model(recipe.model, dataset, recipe.train.seed)).to(device)
+        self.loss = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
+        self.objective: nn.Module = self.loss
+        self.frozen: set[str] = set()
         static = self.params.compile or (device.type == "cuda" and self.params.supervise == "all")
         self.sequences = Sequences(dataset, recipe.model.max_len, device, static)
         self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device)
-        self.optimizer = make_optimizer(self.model, self.params)
+        self.optimizer = make_optimizer(self.model, self.params, tuning.rate)
         self.dataset, self.judged_on = dataset, judged_on
         self.judged_features = self.model.features(judged_on)
         self.paper_flops_per_target = paper_total_flops(recipe.model, self.params.n_negatives) / 128
@@ -186,9 +210,7 @@ class Trainer:
         self.resume()
         self.at.batch_size = self.at.batch_size or self._batch_size(recipe.name, dataset.n_targets)
         if self.params.compile:
-            self.objective.compile_transformer()
-        if distributed.world() > 1:
-            self.objective = DistributedDataParallel(self.objective)
+            self.loss.compile_transformer()
 
     @property
     def checkpoints(self) -> Path:
@@ -200,7 +222,8 @@ class Trainer:
             self.at = Progress(**{name: state[name] for name in asdict(self.at)})
         distributed.barrier()
         if self.run:
-            self.run.truncate(self.at.step)
+            # A checkpoint between an epoch's last step and its validation will validate again.
+            self.run.truncate(self.at.step - (self.at.batch > 0))
 
     def checkpoint(self) -> None:
         if self.run:
@@ -218,6 +241,7 @@ class Trainer:
         with bar, stop_signal() as self.stopping:
             while self.at.epoch < self.params.epochs:
                 epoch = self._epoch()
+                self._freeze()
                 while self.at.batch < len(epoch):
                     bar.update(self._step(epoch))
                     bar.set_postfix_str(self._status(), refresh=False)
@@ -229,13 +253,14 @@ class Trainer:
                 self.at.epoch, self.at.batch = self.at.epoch + 1, 0
                 if self.at.epoch % self.params.eval_every == 0 or self.at.epoch == self.params.epochs:
                     self._validate()
+                    if self._out_of_patience():
+                        break
 
     def finish(self) -> None:
         """Test the best weights once, complete the model folder and write the summary."""
         if self.run is None:
             return
         best = SRT.from_pretrained(self.path / "model", self.device)
-        test = self._ranks(best, "test")
         rows = [row for row in self.run.rows() if f"valid_{SELECT_BY}" in row]
         summary = {
             "params": self.model.parameter_counts(),
@@ -248,7 +273,8 @@ class Trainer:
             "best_step": self.at.best_step,
             "valid": {k: max(row[f"valid_{k}"] for row in rows) for k in self.at.best},
             "valid_final": {k: rows[-1][f"valid_{k}"] for k in self.at.best},
-            "test": metrics(test),
+            "test": metrics(self._ranks(best, "test")),
+            "test_unseen": metrics(self._ranks(best, "test", exclude_seen=True)),
             **provenance(self.device),
         }
         write_items(self.path / "model", items_table(self.judged_on, self.dataset))
@@ -262,6 +288,21 @@ class Trainer:
         # A last batch of fewer windows than processes has nothing for some of them.
         return replace(epoch, cuts=[cut for cut in epoch.cuts if cut[1] - cut[0] >= distributed.world()])
 
+    def _freeze(self) -> None:
+        """Turn the gradients of this epoch's frozen parts off, of the others on."""
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(group["rates"][self.at.epoch] > 0)
+        frozen = {part_of(name) for name, p in self.model.named_parameters() if not p.requires_grad}
+        if distributed.world() > 1 and (frozen != self.frozen or self.objective is self.loss):
+            self.objective = DistributedDataParallel(self.loss)  # it must know which gradients to expect
+        self.frozen = frozen
+
+    def _out_of_patience(self) -> bool:
+        """Only the first process validates, but all must stop."""
+        (waited,) = distributed.total([float(self.at.validations_since_best if self.run else 0)], self.device)
+        return 0 < self.params.patience <= waited
+
     def _step(self, epoch: Epoch) -> int:
         """One optimiser step; returns the targets that it learnt from."""
         began = time.monotonic()
@@ -270,16 +311,26 @@ class Trainer:
         batch = epoch.batch(self.at.batch, rank, world)
         share = (self.at.epoch + (self.at.batch + 1) / len(epoch)) / self.params.epochs
         for group in self.optimizer.param_groups:
-            group["lr"] = self.params.learning_rate * learning_rate_factor(share, self.params)
+            rate = self.params.learning_rate * group["rates"][self.at.epoch]
+            group["lr"] = rate * learning_rate_factor(share, self.params)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss, shape = self._loss(batch)
         own = len(batch.targets)
         loss_sum, n, flops, stop = distributed.total(
-            [loss.item() * own, own, training_flops(self.model.params, shape), self.stopping.is_set()], self.device
+            [
+                loss.item() * own,
+                own,
+                training_flops(self.model.params, shape, self.frozen),
+                self.stopping.is_set(),
+            ],
+            self.device,
         )
         self.stop = stop > 0
-        (loss * (own * world / n)).backward()  # DDP averages over processes: the mean over all targets remains
+        loss = loss * (own * world / n)  # DDP averages over processes: the mean over all targets remains
+        if self.tuning.penalty:
+            loss = loss + self.tuning.penalty(self.model)
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
         value = loss_sum / n
         if self.at.sound(value, norm.item()):
@@ -338,8 +389,10 @@ class Trainer:
             return
         values = metrics(self._ranks(self.model, "valid"))
         if values[SELECT_BY] > self.at.best.get(SELECT_BY, -1.0):
-            self.at.best, self.at.best_step = values, self.at.step
+            self.at.best, self.at.best_step, self.at.validations_since_best = values, self.at.step, 0
             self.model.save_pretrained(self.path / "model")
+        elif all(len(set(group["rates"][self.at.epoch - 1 :])) == 1 for group in self.optimizer.param_groups):
+            self.at.validations_since_best += 1  # counted once nothing is left to be unfrozen
         loss = self.at.loss_sum / max(1, self.at.loss_steps)
         self.at.loss_sum, self.at.loss_steps = 0.0, 0
         self.run.log(
@@ -355,8 +408,8 @@ class Trainer:
             }
         )
 
-    def _ranks(self, model: SRT, split: str) -> Any:
-        return ranks(model, self.judged_on, split, self.params.protocol, features=self.judged_features)
+    def _ranks(self, model: SRT, split: str, exclude_seen: bool = False) -> Any:
+        return ranks(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.judged_features)
 
     def _status(self) -> str:
         parts = [f"loss {self.at.loss_sum / max(1, self.at.loss_steps):.3f}"]
@@ -365,6 +418,30 @@ class Trainer:
         if self.at.bad_steps:
             parts.append(f"{self.at.bad_steps} bad steps skipped")
         return ", ".join(parts)
+
+
+def record_untrained(
+    store: Path, config: dict[str, Any], rank: Callable[[str, bool], np.ndarray], params: dict[str, int]
+) -> dict[str, Any]:
+    """Record a recommender that is not trained here as a finished run; returns its summary.
+
+    rank: (split, exclude_seen) -> rank of every user's target.
+    """
+    with Run.open(store, config) as run:
+        if run.status != "finished":
+            valid = metrics(rank("valid", False))
+            run.finish(
+                {
+                    "params": params,
+                    **dict.fromkeys(("flops", "flops_paper", "targets_seen", "wall_s"), 0),
+                    "valid": valid,
+                    "valid_final": valid,
+                    "test": metrics(rank("test", False)),
+                    "test_unseen": metrics(rank("test", True)),
+                    **provenance(torch.device("cpu")),
+                }
+            )
+        return run.summary
 
 
 def pick_device(device: str | None = None) -> torch.device:

@@ -7,7 +7,7 @@ A data set on disk is a folder with interactions.parquet (user_id, item_id, time
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -136,6 +136,16 @@ class Dataset:
         """This data set less the users that `other` has too."""
         return self._with_users(np.flatnonzero(~np.isin(self.user_ids, other.user_ids)))
 
+    def without_items(self, items: np.ndarray) -> "Dataset":
+        """This data set less all interactions with `items` (indices); the catalogue stays whole. Users left with fewer
+        than three interactions go too."""
+        kept = ~np.isin(self.items, items)
+        users = np.repeat(np.arange(self.n_users), np.diff(self.offsets))
+        lengths = np.bincount(users[kept], minlength=self.n_users)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        thinner = replace(self, offsets=offsets, items=self.items[kept])
+        return thinner._with_users(np.flatnonzero(lengths >= MIN_LENGTH))
+
     def used_items(self) -> "Dataset":
         """The same interactions with the catalogue cut to the items that occur in them."""
         used, items = np.unique(self.items, return_inverse=True)
@@ -161,6 +171,31 @@ class Dataset:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
         return replace(self, user_ids=self.user_ids[users], offsets=offsets, items=self.items[rows], dropped={})
+
+
+def concatenate(datasets: Sequence[Dataset]) -> Dataset:
+    """Several data sets as one: their sequences one after the other, their catalogues united, without vectors.
+
+    Items of the same id and title are one item; an id that stands for different titles is prefixed by its set's name.
+    A user of two sets keeps one sequence in each, under the same id: sequences of different sets cannot be merged in
+    time, but `sample_users` and `without_users` take them together.
+    """
+    catalogue = pd.concat([d.catalogue for d in datasets], ignore_index=True)
+    names = np.repeat([d.name for d in datasets], [d.n_items for d in datasets])
+    ambiguous = catalogue.groupby("item_id")["title"].transform("nunique") > 1
+    catalogue["item_id"] = catalogue["item_id"].mask(ambiguous, names + "/" + catalogue["item_id"])
+    index, _ = pd.factorize(catalogue["item_id"])
+    starts = np.cumsum([0, *(d.n_items for d in datasets)])
+    lengths = np.concatenate([np.diff(d.offsets) for d in datasets])
+    return Dataset(
+        name="+".join(d.name for d in datasets),
+        user_ids=np.concatenate([d.user_ids for d in datasets]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items=np.concatenate([index[start + d.items] for start, d in zip(starts, datasets, strict=False)]).astype(
+            np.int32
+        ),
+        catalogue=catalogue.drop_duplicates("item_id", ignore_index=True),
+    )
 
 
 def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
