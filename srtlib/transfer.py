@@ -5,7 +5,6 @@ knows. What is trained on the target, and how fast, is a `Method`.
 """
 
 import copy
-import hashlib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +21,7 @@ from srtlib.data.text import UNKNOWN, dataset_tokenizer
 from srtlib.engine import Objective
 from srtlib.evaluate import ranks
 from srtlib.losses import NegativeSampler
-from srtlib.model import SRT, part_of
+from srtlib.model import SRT, part_of, weights_sha256
 from srtlib.packing import Sequences
 from srtlib.params import FineTuning, Recipe, TrainParams
 from srtlib.train import Tuning, config_of, record_untrained, train
@@ -213,11 +212,7 @@ def shared_items(source: Dataset, target: Dataset) -> pd.DataFrame:
 
 def fingerprint(model: SRT) -> str:
     """12 hex digits that change with any weight of the model."""
-    digest = hashlib.sha256()
-    for name, weights in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weights.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:12]
+    return weights_sha256(model.state_dict())[:12]
 
 
 def _options(method: Method, options: FineTuning) -> dict[str, Any]:
