@@ -251,6 +251,8 @@ def main() -> None:
     on_gpu = device.type == "cuda"
     if on_gpu and not torch.cuda.is_available():
         sys.exit("gpu.py: this torch sees no CUDA GPU; expected one, or --device cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
     settings = Settings() if on_gpu else ON_CPU
     data, peak = Data(settings.items), matmul_peak(device, settings.precision)
     rows = []
