@@ -7,6 +7,7 @@ import statistics
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def _processor() -> str:
     return platform.processor()
 
 
+@cache  # of the code that is running: what it records would make the tree dirty
 def _commit() -> str:
     command = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"

@@ -346,7 +346,7 @@ def catalogue_scaling(sizes: pd.DataFrame) -> Figure:
     the broken line adds the arrays' growth to the smallest catalogue's peak.
     """
     sizes = sizes.sort_values("n_items")
-    figure, (speed, memory) = plt.subplots(2, sharex=True, figsize=(6.0, 6.0))
+    figure, (speed, memory) = plt.subplots(2, figsize=(6.0, 7.0))
     rate = sizes["targets_per_s"] / 1e3
     low = (rate.min() + rate.max()) / 2.15  # the middle of (low, 1.15 low)
     speed.axhspan(low, 1.15 * low, color=GREY, alpha=0.2, linewidth=0, label="within 15%")
@@ -357,9 +357,11 @@ def catalogue_scaling(sizes: pd.DataFrame) -> Figure:
     expected = peak.iloc[0] + arrays - arrays.iloc[0]
     memory.plot(sizes["n_items"], peak, "o-", color=_tint(0), label="measured")
     memory.plot(sizes["n_items"], expected, "--", color=ACCENT, label="growth of the catalogue's arrays")
-    memory.set(xscale="log", xlabel="items in the catalogue", ylabel="peak memory [GB]")
+    memory.set(ylabel="peak memory [GB]")
     memory.set_ylim(bottom=0)
-    _log_ticks(memory)
+    for ax in (speed, memory):
+        ax.set(xscale="log", xlabel="items in the catalogue")
+        _log_ticks(ax)
     speed.legend(loc="upper left", ncols=2)
     _legend(memory)
     return figure
