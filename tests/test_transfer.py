@@ -16,7 +16,16 @@ from srtlib.packing import Sequences
 from srtlib.params import FineTuning, ModelParams, Recipe, TrainParams
 from srtlib.runs import table
 from srtlib.train import new_model, train
-from srtlib.transfer import Method, adapt, diagonal_fisher, ewc_penalty, fine_tune, learning_rates, retokenise, shared_items
+from srtlib.transfer import (
+    Method,
+    adapt,
+    diagonal_fisher,
+    ewc_penalty,
+    fine_tune,
+    learning_rates,
+    retokenise,
+    shared_items,
+)
 
 TUNE = TrainParams(epochs=2, batch_size=64, n_negatives=16, learning_rate=0.01)
 
