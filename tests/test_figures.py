@@ -73,6 +73,21 @@ def make_sizes() -> pd.DataFrame:
     return sizes.assign(catalogue_bytes=arrays, peak_bytes=800_000_000 + 1.5 * arrays)
 
 
+def make_methods() -> pd.DataFrame:
+    table = pd.DataFrame({"method": ["popularity", "full", "from_scratch"], "test_ndcg@10": [0.01, 0.05, 0.04]})
+    return table.assign(low=[np.nan, 0.045, 0.039], high=[np.nan, 0.055, 0.041])
+
+
+def make_transfer(x: str) -> pd.DataFrame:
+    sizes = {"share": [0.01, 0.05, 0.2, 1.0], "pretrain_interactions": [50_000, 100_000, 900_000]}[x]
+    parts = [
+        pd.DataFrame({x: sizes, "test_ndcg@10": 0.01 * (np.arange(len(sizes)) + i), "method": method})
+        for i, method in enumerate(["from_scratch", "full"])
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(low=table["test_ndcg@10"] - 0.003, high=table["test_ndcg@10"] + 0.003)
+
+
 def every_figure() -> dict[str, Callable[[], Figure]]:
     curves, points, pairs = make_curves(), make_points(), make_pairs()
     frontier = pd.DataFrame({"flops": [1e12, 1e15], "valid_ndcg@5": [0.01, 0.06]})
@@ -94,6 +109,11 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "estimator": lambda: figures.estimator_curves(make_estimates(), points=points.query("flops < 1e16")),
         "isoflop": lambda: figures.isoflop(*make_isoflop()),
         "catalogue": lambda: figures.catalogue_scaling(make_sizes()),
+        "methods": lambda: figures.method_ranking(make_methods(), ours=("full",)),
+        "transfer, sizes": lambda: figures.transfer_curves(
+            make_transfer("pretrain_interactions"), "pretrain_interactions", "method", baseline=make_methods()
+        ),
+        "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }
 
 
@@ -256,6 +276,22 @@ def test_catalogue_scaling_shows_speeds_in_a_band_of_15_percent_and_memory_besid
 
 
 @pytest.mark.filterwarnings("error")
+def test_methods_stand_in_order_and_the_pretrained_ones_apart() -> None:
+    ax = figures.method_ranking(make_methods(), ours=("full",)).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["popularity", "from scratch", "full"]
+    marks = {line.get_marker(): line for line in ax.lines}
+    assert marks["D"].get_xdata().tolist() == [0.05]
+    assert sorted(marks["o"].get_xdata()) == [0.01, 0.04]
+
+
+def test_transfer_curves_draw_each_kind_and_its_level_from_scratch() -> None:
+    table = make_transfer("pretrain_interactions")
+    ax = figures.transfer_curves(table, "pretrain_interactions", "method", baseline=make_methods()).axes[0]
+    levels = {line.get_label(): set(line.get_ydata()) for line in ax.lines}
+    assert levels["full, from scratch"] == {0.05}
+    assert levels["full"] == set(table.loc[table["method"] == "full", "test_ndcg@10"])
+
+
 def test_one_run_is_enough_for_every_figure() -> None:
     """One row, or one evaluation of one run: drawn where it belongs, without a warning."""
     curve, point, pair = make_curves()[:1], make_points()[:1], make_pairs()[:1]

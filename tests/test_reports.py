@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from srtlib import laws, reports
 from srtlib.laws import Law
@@ -69,3 +71,17 @@ def test_a_benchmark_that_was_not_run_says_how_to(tmp_path: Path) -> None:
         "not measured yet": ["python benchmarks/memory.py records it"]
     }
     assert reports.conditions(["memory"], tmp_path).empty
+
+
+def test_mean_over_seeds_with_students_interval() -> None:
+    values = [0.041, 0.047, 0.044]
+    table = pd.DataFrame(
+        {"method": ["full"] * 3 + ["zero_shot"], "ndcg": [*values, 0.01], "flops": [1.0, 2.0, 3.0, 0.0]}
+    )
+    full, zero = reports.over_seeds(table, "method", ["ndcg", "flops"]).to_dict("records")
+    low, high = stats.t.interval(0.95, df=2, loc=np.mean(values), scale=stats.sem(values))
+    assert (full["method"], full["seeds"], full["flops"]) == ("full", 3, 2.0)
+    assert (full["low"], full["ndcg"], full["high"]) == pytest.approx((low, 0.044, high))
+    assert zero["ndcg"] == 0.01
+    assert np.isnan(zero["low"])
+    assert np.isnan(zero["high"])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib.data.dataset import Dataset, build_dataset, import_tables, load_dataset
+from srtlib.data.dataset import Dataset, build_dataset, concatenate, import_tables, load_dataset
 from srtlib.paths import home
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
@@ -73,6 +73,39 @@ def test_without_users(dataset: Dataset) -> None:
     rest = dataset.without_users(part)
     assert rest.n_users == 40
     assert not set(rest.user_ids) & set(part.user_ids)
+
+
+def test_without_items_keeps_the_catalogue_and_the_order(dataset: Dataset) -> None:
+    gone = np.array([0, 3, 7, 20, 21, 22, 23, 24, 25, 26, 27])
+    rest = dataset.without_items(gone)
+    ids = set(dataset.catalogue["item_id"].iloc[gone])
+    thinned = {user: [i for i in items if i not in ids] for user, items in sequences(dataset).items()}
+    assert sequences(rest) == {user: items for user, items in thinned.items() if len(items) >= 3}
+    assert rest.n_items == dataset.n_items
+    assert rest.train_counts[gone].sum() == 0
+
+
+def test_concatenation_unites_catalogues_and_keeps_sequences(dataset: Dataset) -> None:
+    log = pd.DataFrame(
+        {"user_id": ["u0", "u0", "u0", "new"] * 3, "item_id": ["i0", "i1", "z"] * 4, "timestamp": range(12)}
+    )
+    same_as_i0 = dataset.catalogue.set_index("item_id").loc["i0", "title"]
+    items = pd.DataFrame({"item_id": ["i0", "i1", "z"], "title": [same_as_i0, "quite another", "zebra"]})
+    second = build_dataset(log, items, "second")
+    both = concatenate([dataset, second])
+    assert both.n_users == dataset.n_users + second.n_users
+    assert both.n_interactions == dataset.n_interactions + second.n_interactions
+    assert both.n_items == dataset.n_items + 2  # i0 is one item; i1 stands for two
+    ids = both.catalogue["item_id"].to_numpy()
+    titles = both.catalogue["title"].to_numpy()
+    assert {"small/i1", "second/i1", "z"} <= set(ids)
+    assert "i1" not in ids
+    for part, offset in ((dataset, 0), (second, dataset.n_users)):
+        for u in range(part.n_users):
+            own = part.catalogue["title"].to_numpy()[part.items[part.offsets[u] : part.offsets[u + 1]]]
+            assert titles[both.items[both.offsets[offset + u] : both.offsets[offset + u + 1]]].tolist() == own.tolist()
+    assert concatenate([dataset]).fingerprint == dataset.fingerprint
+    assert both.without_users(second).n_users == dataset.n_users - int("u0" in dataset.user_ids)
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
