@@ -58,8 +58,11 @@ def parsed_items(lines: Table, fields: StructValue) -> Table:
 def clean(text: StringValue) -> StringValue:
     """HTML entities resolved, white space made single blanks.
 
-    >>> ibis.memtable({"title": ["Pen &amp;  ink", "Desk"]}).select(title=clean(_.title)).to_pandas()["title"].tolist()
+    >>> connection = ibis.duckdb.connect()
+    >>> titles = ibis.memtable({"title": ["Pen &amp;  ink", "Desk"]})
+    >>> connection.execute(titles.select(title=clean(titles.title)))["title"].tolist()
     ['Pen & ink', 'Desk']
+    >>> connection.disconnect()
     """
     resolved = ibis.ifelse(text.contains("&"), _unescape(text), text)
     return resolved.re_replace(r"\s+", " ").strip()
