@@ -1,4 +1,4 @@
-# make scaling | test | book | lint | setup | clean          (see README.md)
+# make scaling | test | test-cluster | book | lint | setup | clean          (see README.md)
 PYTHON  ?= python3
 SIZE    ?= S
 DATASET ?= synthetic
@@ -15,7 +15,7 @@ CHECK := import sys; sys.tracebacklimit = 0; \
   seed.isdigit() or sys.exit(f"SEED={seed} is not a seed; expected a whole number"); \
   load_params(size); load_dataset(dataset, seed=int(seed))
 
-.PHONY: setup scaling test book lint clean
+.PHONY: setup scaling test test-cluster book lint clean
 
 setup: .venv/.done
 
@@ -35,6 +35,11 @@ scaling: setup
 
 test: setup
 	$(BIN)/pytest --nbval
+
+# Engines past one machine: their extras, and tests that start small clusters here.
+test-cluster: setup
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cluster]"
+	$(BIN)/pytest tests/cluster
 
 book: setup
 	$(BIN)/jupyter-book build . --all -W -n --keep-going

@@ -1,14 +1,17 @@
 """Checkpoints of a training in progress: written whole or not at all, checked on reading, no pickle.
 
 A checkpoint is a folder step-<number> with tensors.safetensors (weights and optimiser state) and state.json
-(everything else, and the tensors' SHA-256). The last two are kept.
+(everything else, the configuration's hash, and the tensors' SHA-256). The last two are kept.
 """
 
 import hashlib
 import json
-import os
 import shutil
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +19,41 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from srtlib.paths import make_folder
+from srtlib.paths import make_folder, write_bytes, write_text
 
 KEEP = 2
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    folder: Path, config: str, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> Path:
-    """Write folder/step-<step>, then drop all but the last `KEEP` checkpoints."""
+    """Write folder/step-<state's step>, then drop all but the last `KEEP` checkpoints.
+
+    config: the hash of what is being trained (the run's identity).
+    """
     tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
     for i, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": t for name, t in slots.items()}
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-    record = {**state, "step": step, "sha256": hashlib.sha256(data).hexdigest()}
+    record = {**state, "config": config, "sha256": hashlib.sha256(data).hexdigest()}
 
     def fill(aside: Path) -> None:
-        _write(aside / "tensors.safetensors", data)
-        _write(aside / "state.json", json.dumps(record).encode())
+        write_bytes(aside / "tensors.safetensors", data)
+        write_text(aside / "state.json", json.dumps(record))
 
-    path = make_folder(folder / f"step-{step:09d}", fill)
+    path = make_folder(folder / f"step-{state['step']:09d}", fill)
     for old in _existing(folder)[KEEP:]:
         shutil.rmtree(old, ignore_errors=True)
     return path
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def load_checkpoint(
+    folder: Path, config: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
     """Put the newest sound checkpoint into model and optimiser and return its state; None if there is none.
 
-    A damaged one is named in a warning, removed, and the one before it is used.
+    A damaged one is named in a warning, removed, and the one before it is used. Raises ValueError for a checkpoint of
+    another configuration than `config`.
     """
     for path in _existing(folder):
         try:
@@ -53,6 +62,11 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
             warnings.warn(f"checkpoint {path} is damaged ({error}); trying the one before it", stacklevel=2)
             shutil.rmtree(path)
             continue
+        if state.get("config") != config:
+            raise ValueError(
+                f"checkpoint {path} is of configuration {state.get('config')}; expected {config}: "
+                "remove it, or train what it is of"
+            )
         model.load_state_dict(_part(tensors, "model."))
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _part(tensors, "optimizer.").items():
@@ -66,6 +80,30 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
 def remove_checkpoints(folder: Path) -> None:
     """Remove them all: the run is finished."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def stop_signal() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that a step is never cut in half; the second one interrupts as ever.
+
+    Only the main thread gets signals: elsewhere, and where Ctrl-C is ignored, nothing changes.
+    """
+    asked = threading.Event()
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield asked
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            usual(number, frame)
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _existing(folder: Path) -> list[Path]:
@@ -82,10 +120,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())

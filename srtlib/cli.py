@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself w
 
 import argparse
 import json
+import math
 import numbers
 import sys
 import warnings
@@ -28,9 +29,15 @@ EXAMPLES = {
     "--column user_id=reviewerID --column timestamp=unixReviewTime",
     "train": "srt train synthetic --d-model 64 --n-layers 2 --set epochs=5\n"
     "  torchrun --nproc-per-node 2 -m srtlib.cli train synthetic --d-model 64",
-    "sweep": "srt sweep params/S.yaml --dataset synthetic",
+    "sweep": "srt sweep params/S.yaml --dataset synthetic\n"
+    "  RAY_ADDRESS=head:6379 srt sweep params/L.yaml --engine ray --num-gpus 1 --runs /shared/runs",
     "evaluate": "srt evaluate --model out/runs/0123456789ab/model --dataset synthetic --json",
     "plan": "srt plan --runs out/runs --compute 1e15\n  srt plan --runs results/beauty_M --interactions 5M --json",
+}
+MACHINE = {
+    "peak": "FLOP/s of one GPU (default: an A100's 312e12)",
+    "utilisation": "share of it that training reaches (default: an assumed 0.3)",
+    "price": "currency per GPU-hour (default: 2)",
 }
 
 
@@ -86,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--dataset", default="synthetic")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
-    one.add_argument("--workers", type=int, help="processes at a time (default: cores, or GPUs)")
+    one.add_argument("--workers", type=int, help="local: processes at a time (default: cores, or GPUs)")
+    one.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
+    one.add_argument("--num-gpus", type=float, help="ray: GPUs for each experiment, 0 to 1 (default: 0)")
 
     one = command("evaluate", _evaluate, "Evaluate a trained model on a data set.")
     one.add_argument("--model", type=Path, required=True, help="a model folder")
@@ -94,6 +103,19 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--split", choices=["valid", "test"], default="test")
     one.add_argument("--protocol", default="full", help="full, or sampled:10000")
     one.add_argument("--exclude-seen", action="store_true", help="leave the user's history out of the candidates")
+
+    one = command("plan", _plan, "Say what a budget or an amount of data buys, by the laws of recorded runs.")
+    one.add_argument("--runs", default=runs_root(), help="a store, an exported folder or file, or published")
+    one.add_argument("--dataset", help="runs on the data sets whose names start so; needed where there are several")
+    amount = one.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--compute", type=_amount, metavar="FLOPS", help="training compute, such as 1e18")
+    amount.add_argument("--hours", type=_amount, help="GPU-hours")
+    amount.add_argument("--money", type=_amount, help="currency")
+    amount.add_argument("--interactions", type=_amount, help="amount of data, such as 5M")
+    one.add_argument("--size", type=_amount, metavar="N", help="number of parameters (with --interactions)")
+    one.add_argument("--form", help="form of the law (default: the one that predicts the top decade of compute best)")
+    for name, meaning in MACHINE.items():
+        one.add_argument(f"--{name}", type=float, help=meaning)
 
     return parser
 
@@ -201,7 +223,7 @@ def _sweep(options: argparse.Namespace) -> dict[str, Any]:
 
     study = load_params(options.params.stem, options.params.parent).scaling
     experiments = scaling_experiments(study, options.dataset, options.seed)
-    table = sweep(experiments, options.runs, options.workers)
+    table = sweep(experiments, options.runs, options.workers, engine=options.engine, num_gpus=options.num_gpus)
     best = table.sort_values("valid_ndcg@5").iloc[-1]
     return {"runs": len(table), "store": options.runs, "best": best["run_id"], "test_ndcg@5": best["test_ndcg@5"]}
 
@@ -215,6 +237,39 @@ def _evaluate(options: argparse.Namespace) -> dict[str, float]:
     return evaluate(model, dataset, options.split, options.protocol, exclude_seen=options.exclude_seen)
 
 
+def _plan(options: argparse.Namespace) -> dict[str, Any]:
+    from srtlib.estimators import Machine, plan
+
+    given = {name: getattr(options, name) for name in MACHINE if getattr(options, name) is not None}
+    if options.size and not options.interactions:
+        raise ValueError("--size goes with --interactions: a budget of compute has a size of its own")
+    row = plan(
+        options.runs,
+        options.compute,
+        options.interactions,
+        hours=options.hours,
+        money=options.money,
+        size=options.size,
+        dataset=options.dataset,
+        form=options.form,
+        machine=Machine(**given),
+    ).iloc[0]
+    values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
+    return {name: None if value != value else value for name, value in values.items()}  # NaN: not known
+
+
+def _amount(text: str) -> float:
+    """A positive amount such as 1e18, 500K or 5M."""
+    factor = {"K": 1e3, "M": 1e6, "B": 1e9}.get(text[-1:].upper())
+    try:
+        amount = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount; expected a positive number such as 1e18, 500K or 5M")
+    return amount
+
+
 def _pair(text: str, option: str, expected: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
@@ -224,9 +279,7 @@ def _pair(text: str, option: str, expected: str) -> tuple[str, str]:
 
 def _number(text: str) -> int:
     """A count such as 500000, 500K or 5M."""
-    factors = {"K": 10**3, "M": 10**6, "B": 10**9}
-    factor = factors.get(text[-1:].upper(), 1)
-    return int(float(text.rstrip("kKmMbB")) * factor)
+    return int(_amount(text))
 
 
 def _as_json(result: dict[str, Any] | pd.DataFrame) -> str:
@@ -247,6 +300,8 @@ def _cell(value: Any) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_value(part)}" for key, part in value.items())
+    if value is None:
+        return "not known"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

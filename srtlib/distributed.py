@@ -49,6 +49,19 @@ def total(values: list[float], device: torch.device) -> list[float]:
     return tensor.tolist()
 
 
+def least(value: int, device: torch.device) -> int:
+    """The smallest of the processes' values.
+
+    >>> least(3, torch.device("cpu"))
+    3
+    """
+    if world() == 1:
+        return value
+    tensor = torch.tensor(value, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MIN)
+    return int(tensor)
+
+
 def barrier() -> None:
     """Wait until every process is here."""
     if world() > 1:

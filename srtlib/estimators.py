@@ -389,17 +389,18 @@ def with_published_laws(
 
 
 def write_planner(
-    path: Path | str, estimators: Mapping[str, tuple[ComputeEstimator, DataEstimator]], n: int = 100
+    path: Path | str, estimators: Mapping[str, tuple[ComputeEstimator, DataEstimator]], n: int = 300
 ) -> None:
     """Write the estimators, by the name that the page shows, as the script that the planner page loads.
 
     n: resamples that are kept of each law, from which the page draws its bands. The page of the book is written by::
 
-        authors, study = fit_pair("published"), fit_pair("out/runs", "synthetic")
+        authors = fit_pair("published")
         write_planner("book/_static/planner/data.js", {
             "the authors' runs, published law": with_published_laws(authors),
             "the authors' runs, refitted": authors,
-            "synthetic world, size S": study,
+            "Amazon Beauty, size M": fit_pair("results/beauty_M"),
+            "synthetic world, size S": fit_pair("out/runs", "synthetic"),
         })
     """
     models = [

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from srtlib.data.dataset import Dataset, Split
+from srtlib.memory import take
 from srtlib.model import SRT, Features
 from srtlib.packing import Sequences
 
@@ -115,7 +116,7 @@ def _seen(sequences: Sequences, users: Tensor, ends: Tensor) -> tuple[Tensor, Te
     rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), lengths)
     before = torch.cumsum(lengths, 0) - lengths
     within = torch.arange(len(rows), device=users.device) - before[rows]
-    return rows, sequences.items[starts[rows] + within].long()
+    return rows, take(sequences.items, starts[rows] + within).long()
 
 
 def _rank(

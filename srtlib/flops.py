@@ -4,9 +4,13 @@ Exact means every matrix product of forward and backward pass (a multiply-accumu
 additions of the embedding bags. LayerNorm, softmax and other elementwise work is left out, as is usual.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from srtlib.params import ModelParams
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from srtlib.params import ModelParams
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class BatchShape:
 def forward_flops(params: ModelParams, shape: BatchShape) -> dict[str, int]:
     """FLOPs of one forward pass, by part.
 
+    >>> from srtlib.params import ModelParams
     >>> shape = BatchShape(tokens=10, attention_pairs=100, encoded_items=5, item_tokens=20, scored_pairs=30)
     >>> forward_flops(ModelParams(d_model=4, n_layers=1, d_ff=4, fields={"title": 40}), shape)
     {'bags': 80, 'projection': 160, 'attention': 2880, 'feed_forward': 640, 'scores': 240}
@@ -57,8 +62,9 @@ def paper_forward_flops(params: ModelParams, batch: int = 128) -> int:
     """The authors' `forward_flops` of one batch: multiply-accumulates of linear layers counted once, and softmax
     and LayerNorm elements; no attention products, embeddings, logits or backward pass.
 
+    >>> from srtlib.params import ModelParams
     >>> paper_forward_flops(ModelParams(d_model=32, n_heads=1, d_ff=32))
-    98201600
+    97753600
     """
     d, layers, length = params.d_model, params.n_layers, params.max_len
     tokens = batch * length

@@ -1,6 +1,7 @@
 """Negatives and objectives.
 
-Shapes: S supervised positions, K negatives, D width, I items. Scores are dot products, temperature 1.
+Shapes: S supervised positions, K negatives, D width, I items. Scores are dot products, temperature 1, in float32 even
+where the model runs in bfloat16: with three digits, near-equal scores would tie.
 """
 
 import numpy as np
@@ -35,7 +36,8 @@ class NegativeSampler:
 
 def full_softmax(outputs: Tensor, catalogue: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy over the whole catalogue: outputs [S, D], catalogue [I, D], targets int [S]."""
-    return F.cross_entropy((outputs @ catalogue.T).float(), targets.long())
+    with _float32(outputs):
+        return F.cross_entropy(outputs.float() @ catalogue.float().T, targets.long())
 
 
 def sampled_softmax(
@@ -55,18 +57,25 @@ def sampled_softmax(
     With logq_on_positive (the paper's code) the scores are s+ - log q+ against s- - log q-. Without, s+ stands
     against s- - log(K q-), which estimates the full softmax: its sum over negatives is unbiased.
     """
-    n_negatives = negative_ids.shape[-1]
-    positive_scores = (outputs * positives).sum(1).float()
-    correction = log_q[negative_ids]
-    if logq_on_positive:
-        positive_scores = positive_scores - log_q[targets]
-    else:
-        correction = correction + np.log(n_negatives)
-    shared = negatives.dim() == 2
-    scores = outputs @ negatives.T if shared else torch.bmm(negatives, outputs.unsqueeze(2)).squeeze(2)
-    scores = scores.float().sub_(correction)
-    scores = scores.index_put_(_hits(targets, negative_ids), scores.new_tensor(-torch.inf))
-    return (torch.logaddexp(positive_scores, scores.logsumexp(1)) - positive_scores).mean()
+    with _float32(outputs):
+        outputs, positives, negatives = outputs.float(), positives.float(), negatives.float()
+        n_negatives = negative_ids.shape[-1]
+        positive_scores = (outputs * positives).sum(1)
+        correction = log_q[negative_ids]
+        if logq_on_positive:
+            positive_scores = positive_scores - log_q[targets]
+        else:
+            correction = correction + np.log(n_negatives)
+        shared = negatives.dim() == 2
+        scores = outputs @ negatives.T if shared else torch.bmm(negatives, outputs.unsqueeze(2)).squeeze(2)
+        scores = scores.sub_(correction)
+        scores = scores.index_put_(_hits(targets, negative_ids), scores.new_tensor(-torch.inf))
+        return (torch.logaddexp(positive_scores, scores.logsumexp(1)) - positive_scores).mean()
+
+
+def _float32(tensor: Tensor) -> torch.autocast:
+    """No autocast in here."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def _hits(targets: Tensor, negative_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,27 +3,33 @@
 The number of parameters does not depend on the catalogue. Shapes: n items to encode, T packed tokens, D = d_model.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from srtlib.data.dataset import Dataset
-from srtlib.data.text import dataset_bags
-from srtlib.packing import Layout
-from srtlib.params import ModelParams, parse
-from srtlib.paths import write_text
+from srtlib.memory import resident, take
+from srtlib.packing import BLOCK, Layout, visible
+from srtlib.paths import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from srtlib.data.dataset import Dataset
+    from srtlib.params import ModelParams
 
 
 @dataclass(frozen=True)
 class BagFeatures:
-    """Token bags of a catalogue on a device: per field ids int32 [tokens], offsets int64 [items + 1]."""
+    """Token bags of a catalogue, on the model's device if they fit: per field ids int32 [tokens] and offsets int64
+    [items + 1]."""
 
     ids: dict[str, Tensor]
     offsets: dict[str, Tensor]
@@ -50,12 +56,12 @@ class TokenBag(nn.Module):
 
 def gather_bags(features: BagFeatures, field: str, items: Tensor) -> tuple[Tensor, Tensor]:
     """Token ids and bag starts of some items, as EmbeddingBag takes them."""
-    starts = features.offsets[field][items]
-    lengths = features.offsets[field][items + 1] - starts
+    starts = take(features.offsets[field], items)
+    lengths = take(features.offsets[field], items + 1) - starts
     ends = torch.cumsum(lengths, 0)
     begins = ends - lengths
     rows = torch.arange(int(ends[-1]), device=items.device) + torch.repeat_interleave(starts - begins, lengths)
-    return features.ids[field][rows], begins.to(torch.int32)
+    return take(features.ids[field], rows), begins.to(torch.int32)
 
 
 class FixedVectors(nn.Module):
@@ -67,7 +73,7 @@ class FixedVectors(nn.Module):
 
     def forward(self, features: Tensor, items: Tensor) -> Tensor:
         """Vectors [n, D] of `items` int [n]; features float [items, vector_dim]."""
-        return self.project(features[items])
+        return self.project(take(features, items))
 
 
 class Block(nn.Module):
@@ -103,12 +109,24 @@ class Block(nn.Module):
 
 
 def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -> Tensor:
-    """Causal self-attention within each packed sequence: qkv [T, 3 D] -> [T, D]."""
+    """Causal self-attention within each packed sequence: qkv [T, 3 D] -> [T, D].
+
+    Buckets go through dense attention, one bucket after the other. A static layout goes through blocks, or, compiled
+    on a GPU, through flex_attention, which knows no dropout and no heads narrower than 16.
+    """
+    if layout.mask is None:
+        return _bucket_attention(qkv, layout, n_heads, dropout)
+    wide = qkv.shape[1] >= 3 * n_heads * 16
+    if qkv.is_cuda and torch.compiler.is_compiling() and wide and not dropout:
+        return _flex_attention(qkv, layout, n_heads)
+    return _block_attention(qkv, layout.mask, n_heads, dropout)
+
+
+def _bucket_attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float) -> Tensor:
     d_head = qkv.shape[1] // (3 * n_heads)
-    parts, first = [], 0
-    for n, length in layout.groups:
-        stretch = qkv[first : first + n * length]
-        first += n * length
+    parts = []
+    stretches = qkv.split([n * length for n, length in layout.groups])  # one gradient, where slices would make many
+    for (n, length), stretch in zip(layout.groups, stretches, strict=True):
         if length == 1 and dropout == 0:
             parts.append(stretch[:, 2 * n_heads * d_head :])  # a lone token attends to itself
             continue
@@ -118,12 +136,40 @@ def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -
     return torch.cat(parts)
 
 
+def _block_attention(qkv: Tensor, mask: Tensor, n_heads: int, dropout: float) -> Tensor:
+    """Each block of C tokens attends to itself and to the block before: no sequence is longer than C."""
+    n, _, block, _ = mask.shape
+    q, k, v = qkv.view(n, block, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
+    # The first block's predecessor is the last one, which its mask hides.
+    k, v = (torch.cat([x.roll(1, 0), x], dim=2) for x in (k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    return mixed.transpose(1, 2).reshape(len(qkv), -1)
+
+
+def _flex_attention(qkv: Tensor, layout: Layout, n_heads: int) -> Tensor:
+    """The same by flex_attention, over the blocks of 128 keys that a block of queries can see."""
+    positions = layout.positions
+    q, k, v = qkv.view(len(qkv), 3, n_heads, -1).permute(1, 2, 0, 3).unsqueeze(1)
+    assert layout.mask is not None
+    n, before = len(qkv) // BLOCK, -(-layout.mask.shape[2] // BLOCK)
+    last = torch.arange(n, device=qkv.device, dtype=torch.int32)
+    back = torch.arange(n, device=qkv.device, dtype=torch.int32)
+    mask = BlockMask.from_kv_blocks(
+        (last + 1).clamp(max=before + 1).view(1, 1, n),
+        (last[:, None] - back).clamp(min=0).view(1, 1, n, n),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=lambda batch, head, query, key: visible(query, key, positions[query]),
+    )
+    return flex_attention(q, k, v, block_mask=mask)[0].transpose(0, 1).reshape(len(qkv), -1)
+
+
 class SRT(nn.Module):
     """The Scalable Recommendation Transformer.
 
     `tokenizer` travels with the model (token_bag only); its size sets the embedding tables'.
 
     >>> from srtlib.data.text import train_tokenizer
+    >>> from srtlib.params import ModelParams
     >>> model = SRT(ModelParams(d_model=8, n_layers=1), train_tokenizer(["red pen"] * 9, 100))
     >>> counts = model.parameter_counts()
     >>> counts["total"] == counts["embedding"] + counts["non_embedding"]
@@ -159,12 +205,14 @@ class SRT(nn.Module):
                 raise ValueError(
                     f"{dataset.name} has no item vectors of width {self.params.vector_dim}: see Dataset.with_vectors"
                 )
-            return torch.as_tensor(dataset.vectors).to(self.device)
+            return resident(dataset.vectors, self.device)
+        from srtlib.data.text import dataset_bags
+
         assert self.tokenizer is not None
         bags = dataset_bags(dataset, self.tokenizer, self.params.fields)
         return BagFeatures(
-            ids={name: torch.as_tensor(np.array(a)).to(self.device) for name, a in bags.ids.items()},
-            offsets={name: torch.as_tensor(np.array(a)).to(self.device) for name, a in bags.offsets.items()},
+            ids={name: resident(array, self.device) for name, array in bags.ids.items()},
+            offsets={name: resident(array, self.device) for name, array in bags.offsets.items()},
         )
 
     def encode(self, features: Features, items: Tensor) -> Tensor:
@@ -203,21 +251,27 @@ class SRT(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write config.json, model.safetensors and tokenizer.json."""
+        from safetensors.torch import save
+
         folder.mkdir(parents=True, exist_ok=True)
         config = {"format": "srtlib-1", "model": self.params.model_dump()}
         write_text(folder / "config.json", json.dumps(config, indent=2))
         if self.tokenizer is not None:
             write_text(folder / "tokenizer.json", self.tokenizer.to_str())
-        aside = folder / ".model.safetensors"
-        save_file({name: p.detach().cpu().contiguous() for name, p in self.state_dict().items()}, aside)
-        aside.replace(folder / "model.safetensors")
+        weights = save({name: p.detach().cpu().contiguous() for name, p in self.state_dict().items()})
+        write_bytes(folder / "model.safetensors", weights)
 
     @classmethod
-    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> "SRT":
+    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> SRT:
         """Load what `save_pretrained` wrote; nothing in the folder is executed.
 
         Raises FileNotFoundError for a missing file, ValueError for another format or damaged weights.
         """
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        from srtlib.params import ModelParams, parse
+
         config_path = folder / "config.json"
         if not config_path.is_file():
             raise FileNotFoundError(f"{folder} is not a model folder: no config.json")

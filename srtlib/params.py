@@ -68,7 +68,8 @@ class ModelParams(Params):
 
 class TrainParams(Params):
     """Objective, optimiser and schedule. `batch_size` counts training targets: with every position supervised
-    it is the batch's token budget, with supervise=last the number of samples."""
+    it is the batch's token budget, with supervise=last the number of samples; `auto` is the largest that fits in GPU
+    memory (on a CPU the recipe's own)."""
 
     objective: Literal["sampled_softmax", "full_softmax"] = "sampled_softmax"
     supervise: Literal["all", "last"] = "all"
@@ -76,7 +77,7 @@ class TrainParams(Params):
     n_negatives: PositiveInt = 1000
     shared_negatives: bool = True
     logq_on_positive: bool = Field(default=False, description="subtract log q from the positive's score too")
-    batch_size: PositiveInt = 4096
+    batch_size: PositiveInt | Literal["auto"] = 4096
     epochs: PositiveInt = 20
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -85,9 +86,16 @@ class TrainParams(Params):
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps before the peak")
     clip_norm: float = Field(default=1.0, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = Field(default=False, description="torch.compile the transformer; the run stays the same run")
     eval_every: PositiveInt = Field(default=1, description="epochs between validations")
     protocol: str = Field(default="full", pattern=r"^(full|sampled:[1-9]\d*)$")
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.compile and self.supervise == "last":
+            raise ValueError("compile=true needs batches of one shape: supervise=all")
+        return self
 
 
 class Recipe(Params):
@@ -122,7 +130,7 @@ def paper(d_model: int = 64, n_layers: int = 2, n_heads: int = 1, n_negatives: i
             n_negatives=n_negatives,
             shared_negatives=False,
             logq_on_positive=True,
-            batch_size=128,
+            batch_size=default_batch_size("paper", 0),
             epochs=50,
             optimizer="adam",
             learning_rate=1e-4,
@@ -163,10 +171,19 @@ def srtlib(
             fields={name: lengths[name] for name in fields},
         ),
         train=TrainParams(
-            batch_size=min(8192, max(512, 2 ** (n_targets // 128).bit_length())),
+            batch_size=default_batch_size("srtlib", n_targets),
             learning_rate=2e-3 * min(1.0, 128 / d_model),
         ),
     )
+
+
+def default_batch_size(recipe: str, n_targets: int) -> int:
+    """A recipe's own batch size: 128 in the paper's, else 512 to 8192, about a 64th to a 128th of the training targets.
+
+    >>> default_batch_size("paper", 10**6), default_batch_size("srtlib", 10**5)
+    (128, 1024)
+    """
+    return 128 if recipe == "paper" else min(8192, max(512, 2 ** (n_targets // 128).bit_length()))
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {"paper": paper, "srtlib": srtlib}

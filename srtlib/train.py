@@ -7,91 +7,44 @@ continues exactly where it was, with no random state to restore.
 import math
 import subprocess
 import time
-from contextlib import nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from srtlib import distributed
-from srtlib.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from srtlib.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, stop_signal
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import dataset_tokenizer
+from srtlib.engine import Objective, learning_rate_factor, make_optimizer
 from srtlib.evaluate import metrics, ranks
 from srtlib.flops import BatchShape, paper_total_flops, training_flops
-from srtlib.losses import NegativeSampler, full_softmax, sampled_softmax
-from srtlib.model import SRT, BagFeatures, Features
+from srtlib.losses import NegativeSampler
+from srtlib.memory import largest_batch
+from srtlib.model import SRT
 from srtlib.packing import Batch, Epoch, Sequences
-from srtlib.params import ModelParams, Recipe, TrainParams
+from srtlib.params import ModelParams, Recipe, default_batch_size
 from srtlib.paths import project_root
 from srtlib.runs import Run, read_summary, run_id
 
 SELECT_BY = "ndcg@5"  # the best checkpoint is the one with the highest validation value of this
-MAX_BAD_STEPS = 10  # steps with a non-finite loss or gradient in a row, skipped, before training stops
+MAX_BAD_STEPS = 10  # bad steps in a row, skipped, before training stops
+SPIKE = 3.0  # a loss above this multiple of its running mean makes a bad step, as a non-finite loss or gradient does
+SPIKE_STEPS = 100  # the running mean's memory; no loss is a spike before so many
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss or its gradient was not finite for too many steps in a row."""
-
-
-class Objective(nn.Module):
-    """The loss of a batch: encodes each item once, runs the transformer, scores targets against negatives."""
-
-    def __init__(self, model: SRT, features: Features, n_items: int, params: TrainParams) -> None:
-        super().__init__()
-        self.model = model
-        self.params = params
-        self.n_items = n_items
-        self.features = features
-
-    def forward(self, batch: Batch, negative_ids: Tensor, log_q: Tensor) -> tuple[Tensor, BatchShape]:
-        """Mean loss over the batch's targets, and what was computed on."""
-        full = self.params.objective == "full_softmax"
-        if full:
-            used, places = torch.arange(self.n_items, device=batch.items.device), None
-            inputs, targets = batch.items.long(), batch.targets.long()
-        else:
-            everything = torch.cat([batch.items.long(), batch.targets.long(), negative_ids.flatten()])
-            used, places = torch.unique(everything, return_inverse=True)
-            n_tokens, n_targets = len(batch.items), len(batch.targets)
-            inputs, targets, negatives = places.split([n_tokens, n_targets, negative_ids.numel()])
-        vectors = self.model.encode(self.features, used)
-        outputs = self.model(F.embedding(inputs, vectors), batch.layout)
-        if self.params.supervise == "last" or len(batch.supervised) < len(outputs):
-            outputs = outputs[batch.supervised]
-        if full:
-            loss = full_softmax(outputs, vectors, targets)
-        else:
-            loss = sampled_softmax(
-                outputs,
-                F.embedding(targets, vectors),
-                F.embedding(negatives.view(negative_ids.shape), vectors),
-                batch.targets.long(),
-                negative_ids,
-                log_q,
-                self.params.logq_on_positive,
-            )
-        return loss, self._shape(batch, used, negative_ids)
-
-    def _shape(self, batch: Batch, used: Tensor, negative_ids: Tensor) -> BatchShape:
-        n_scored = self.n_items if self.params.objective == "full_softmax" else negative_ids.shape[-1]
-        item_tokens = 0
-        if isinstance(self.features, BagFeatures):
-            item_tokens = sum(int((o[used + 1] - o[used]).sum()) for o in self.features.offsets.values())
-        return BatchShape(
-            tokens=batch.layout.n_tokens,
-            attention_pairs=batch.layout.attention_pairs,
-            encoded_items=len(used),
-            item_tokens=item_tokens,
-            scored_pairs=len(batch.supervised) * n_scored,
-        )
+class DivergedError(RuntimeError):
+    """The loss or its gradient was not finite, or the loss far above its running mean, too many steps in a row."""
 
 
 @dataclass
@@ -101,20 +54,39 @@ class Progress:
     step: int = 0
     epoch: int = 0
     batch: int = 0
+    batch_size: int = 0
     flops: float = 0.0
     flops_paper: float = 0.0
     targets_seen: int = 0
     wall_s: float = 0.0
     bad_steps: int = 0
     bad_in_a_row: int = 0
+    good_steps: int = 0
+    loss_mean: float = 0.0  # exponential running mean over good steps
     loss_sum: float = 0.0
     loss_steps: int = 0
     best_step: int = 0
     best: dict[str, float] = field(default_factory=dict)
 
+    def sound(self, loss: float, gradient_norm: float) -> bool:
+        """Whether a step may be taken: finite, and not a spike (`SPIKE` times the running mean).
+
+        >>> at = Progress(good_steps=SPIKE_STEPS, loss_mean=2.0)
+        >>> at.sound(5.9, 1.0), at.sound(6.1, 1.0), at.sound(2.0, math.inf)
+        (True, False, False)
+        """
+        spike = self.good_steps >= SPIKE_STEPS and loss > SPIKE * self.loss_mean
+        return math.isfinite(loss) and math.isfinite(gradient_norm) and not spike
+
+    def good(self, loss: float) -> None:
+        """Count a step that was taken."""
+        self.good_steps, self.bad_in_a_row = self.good_steps + 1, 0
+        self.loss_mean += (loss - self.loss_mean) / min(self.good_steps, SPIKE_STEPS)
+        self.loss_sum, self.loss_steps = self.loss_sum + loss, self.loss_steps + 1
+
 
 def config_of(dataset: Dataset, recipe: Recipe, panel: Dataset | None = None) -> dict[str, Any]:
-    """What identifies a run: data, model, training, and who it is evaluated on."""
+    """What identifies a run: data, model, training, and who it is evaluated on; not what only makes it faster."""
     judged_on = panel or dataset
     return {
         "dataset": {
@@ -132,7 +104,7 @@ def config_of(dataset: Dataset, recipe: Recipe, panel: Dataset | None = None) ->
         },
         "recipe": recipe.name,
         "model": recipe.model.model_dump(),
-        "train": recipe.train.model_dump(exclude={"seed"}),
+        "train": recipe.train.model_dump(exclude={"seed", "compile"}),
         "seed": recipe.train.seed,
     }
 
@@ -163,13 +135,18 @@ def train(
     instead of fresh ones. Returns the best model and the run's summary (columns: see srtlib.runs).
 
     A run of the same configuration that was interrupted is resumed; a finished one is not trained again. Under
-    torchrun the processes share each batch (DDP) and the first one evaluates and writes. Raises NonFiniteLossError
-    after ten non-finite steps in a row, naming the step; the last good checkpoint stays.
+    torchrun the processes share each batch (DDP) and the first one evaluates and writes. Ctrl-C lets the step end,
+    writes a checkpoint and raises KeyboardInterrupt. Raises DivergedError after ten bad steps in a row, naming the
+    first, and OSError where the store cannot be written; what was recorded before stays.
     """
     config = config_of(dataset, recipe, panel)
     place = distributed.setup(pick_device(device))
     path = runs / run_id(config)
-    with Run.open(runs, config) if distributed.rank() == 0 else nullcontext() as run, torch.random.fork_rng():
+    with (
+        _named(path),
+        Run.open(runs, config) if distributed.rank() == 0 else nullcontext() as run,
+        torch.random.fork_rng(),
+    ):
         distributed.barrier()  # the first process has the lock, or has failed
         if read_summary(path).get("status") != "finished":
             trainer = Trainer(recipe, dataset, panel or dataset, path, run, model, place)
@@ -196,23 +173,28 @@ class Trainer:
         self.params, self.path, self.run, self.device = recipe.train, path, run, device
         self.model = (model or new_model(recipe.model, dataset, recipe.train.seed)).to(device)
         self.objective: nn.Module = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
-        if distributed.world() > 1:
-            self.objective = DistributedDataParallel(self.objective)
-        self.sequences = Sequences(dataset, recipe.model.max_len, device)
+        static = self.params.compile or (device.type == "cuda" and self.params.supervise == "all")
+        self.sequences = Sequences(dataset, recipe.model.max_len, device, static)
         self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device)
         self.optimizer = make_optimizer(self.model, self.params)
         self.judged_on = judged_on
         self.judged_features = self.model.features(judged_on)
         self.paper_flops_per_target = paper_total_flops(recipe.model, self.params.n_negatives) / 128
         self.at = Progress()
+        self.stopping, self.stop = Event(), False  # asked of this process; of any process
         self.resume()
+        self.at.batch_size = self.at.batch_size or self._batch_size(recipe.name, dataset.n_targets)
+        if self.params.compile:
+            self.objective.compile_transformer()
+        if distributed.world() > 1:
+            self.objective = DistributedDataParallel(self.objective)
 
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
     def resume(self) -> None:
-        state = load_checkpoint(self.checkpoints, self.model, self.optimizer)
+        state = load_checkpoint(self.checkpoints, self.path.name, self.model, self.optimizer)
         if state is not None:
             self.at = Progress(**{name: state[name] for name in asdict(self.at)})
         distributed.barrier()
@@ -221,33 +203,31 @@ class Trainer:
 
     def checkpoint(self) -> None:
         if self.run:
-            save_checkpoint(self.checkpoints, self.at.step, self.model, self.optimizer, asdict(self.at))
+            save_checkpoint(self.checkpoints, self.path.name, self.model, self.optimizer, asdict(self.at))
 
     def fit(self, checkpoint_seconds: float, progress_bar: bool) -> None:
-        """Train to the last epoch, validating and checkpointing on the way; Ctrl-C leaves a checkpoint."""
+        """Train to the last epoch, validating and checkpointing on the way; Ctrl-C leaves a checkpoint (and a second
+        one ends at once)."""
         saved = time.monotonic()
         total = self.params.epochs * max(1, int((self.sequences.offsets.diff() - 3).sum()))
         bar = tqdm(
             total=total, initial=self.at.targets_seen, unit=" targets", unit_scale=True,
             disable=None if progress_bar and self.run else True, desc=self.path.name, dynamic_ncols=True,
         )  # fmt: skip
-        try:
+        with bar, stop_signal() as self.stopping:
             while self.at.epoch < self.params.epochs:
                 epoch = self._epoch()
                 while self.at.batch < len(epoch):
                     bar.update(self._step(epoch))
                     bar.set_postfix_str(self._status(), refresh=False)
-                    if time.monotonic() - saved > checkpoint_seconds:
+                    if self.stop or time.monotonic() - saved > checkpoint_seconds:
                         self.checkpoint()
                         saved = time.monotonic()
+                    if self.stop:
+                        raise KeyboardInterrupt
                 self.at.epoch, self.at.batch = self.at.epoch + 1, 0
                 if self.at.epoch % self.params.eval_every == 0 or self.at.epoch == self.params.epochs:
                     self._validate()
-        except KeyboardInterrupt:
-            self.checkpoint()
-            raise
-        finally:
-            bar.close()
 
     def finish(self) -> None:
         """Test the best weights once and write the summary."""
@@ -264,6 +244,7 @@ class Trainer:
                 "targets_seen": self.at.targets_seen,
                 "wall_s": round(self.at.wall_s, 3),
                 "bad_steps": self.at.bad_steps,
+                "batch_size": self.at.batch_size,
                 "best_step": self.at.best_step,
                 "valid": {k: max(row[f"valid_{k}"] for row in rows) for k in self.at.best},
                 "valid_final": {k: rows[-1][f"valid_{k}"] for k in self.at.best},
@@ -275,7 +256,7 @@ class Trainer:
 
     def _epoch(self) -> Epoch:
         generator = torch.Generator().manual_seed(_mix(self.params.seed, self.at.epoch, 1))
-        epoch = self.sequences.epoch(self.params.supervise, self.params.batch_size, generator)
+        epoch = self.sequences.epoch(self.params.supervise, self.at.batch_size, generator)
         # A last batch of fewer windows than processes has nothing for some of them.
         return replace(epoch, cuts=[cut for cut in epoch.cuts if cut[1] - cut[0] >= distributed.world()])
 
@@ -290,19 +271,18 @@ class Trainer:
             group["lr"] = self.params.learning_rate * learning_rate_factor(share, self.params)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
-            loss, shape = self.objective(batch, self._negatives(batch), self.sampler.log_q)
+        loss, shape = self._loss(batch)
         own = len(batch.targets)
-        loss_sum, n, flops = distributed.total(
-            [loss.item() * own, own, training_flops(self.model.params, shape)], self.device
+        loss_sum, n, flops, stop = distributed.total(
+            [loss.item() * own, own, training_flops(self.model.params, shape), self.stopping.is_set()], self.device
         )
+        self.stop = stop > 0
         (loss * (own * world / n)).backward()  # DDP averages over processes: the mean over all targets remains
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
         value = loss_sum / n
-        if math.isfinite(value) and bool(torch.isfinite(norm)):
+        if self.at.sound(value, norm.item()):
             self.optimizer.step()
-            self.at.loss_sum, self.at.loss_steps = self.at.loss_sum + value, self.at.loss_steps + 1
-            self.at.bad_in_a_row = 0
+            self.at.good(value)
         else:
             self._bad_step(value)
         self.at.step, self.at.batch = self.at.step + 1, self.at.batch + 1
@@ -311,6 +291,29 @@ class Trainer:
         self.at.flops_paper += self.paper_flops_per_target * n
         self.at.wall_s += time.monotonic() - began
         return int(n)
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, BatchShape]:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
+            return self.objective(batch, self._negatives(batch), self.sampler.log_q)
+
+    def _batch_size(self, recipe: str, n_targets: int) -> int:
+        """The batch size asked for; `auto` is the largest that every process's GPU has memory for."""
+        if self.params.batch_size != "auto":
+            return self.params.batch_size
+        usual = default_batch_size(recipe, n_targets)
+        if self.device.type == "cpu":
+            warnings.warn(f"batch_size: auto fills a GPU's memory; on a CPU it is the recipe's {usual}", stacklevel=2)
+            return usual
+        return distributed.least(largest_batch(self._try_batch, usual, n_targets), self.device)
+
+    def _try_batch(self, batch_size: int) -> None:
+        """A forward and a backward pass, with the optimiser's state in memory; nothing is learnt."""
+        state = [torch.empty_like(p) for p in self.model.parameters() for _ in range(2)]
+        with torch.random.fork_rng():
+            epoch = self.sequences.epoch(self.params.supervise, batch_size, torch.Generator().manual_seed(0))
+            self._loss(epoch.batch(0, distributed.rank(), distributed.world()))[0].backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        del state
 
     def _negatives(self, batch: Batch) -> Tensor:
         if self.params.objective == "full_softmax":
@@ -322,10 +325,10 @@ class Trainer:
         self.at.bad_steps, self.at.bad_in_a_row = self.at.bad_steps + 1, self.at.bad_in_a_row + 1
         if self.at.bad_in_a_row >= MAX_BAD_STEPS:
             first = self.at.step + 1 - self.at.bad_in_a_row
-            raise NonFiniteLossError(
-                f"run {self.path.name}: loss {loss} or its gradient is not finite since step {first} "
-                f"({self.at.bad_in_a_row} steps in a row); expected finite: lower the learning rate. "
-                f"The last good checkpoint is kept in {self.path}"
+            raise DivergedError(
+                f"run {self.path.name}: loss {loss:.4g} or its gradient is not finite, or above {SPIKE:g} times its "
+                f"running mean {self.at.loss_mean:.4g}, since step {first} ({self.at.bad_in_a_row} steps in a row): "
+                f"lower the learning rate. The last good checkpoint is kept in {self.path}"
             )
 
     def _validate(self) -> None:
@@ -362,35 +365,6 @@ class Trainer:
         return ", ".join(parts)
 
 
-def make_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused. AdamW leaves vectors (biases, norms) undecayed; Adam decays all, as the authors do."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if params.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True)
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": params.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-def learning_rate_factor(share: float, params: TrainParams) -> float:
-    """Learning rate over its peak when `share` of the training is done.
-
-    linear: up over `warmup`, then down to 0. one_cycle: two half cosines, from 1/25 up over `warmup`, then down
-    to 1/250,000 (torch's OneCycleLR).
-
-    >>> learning_rate_factor(0.5, TrainParams(warmup=0.5))
-    1.0
-    """
-    if params.schedule == "linear":
-        return share / params.warmup if share < params.warmup else (1 - share) / (1 - params.warmup)
-    start, end = 1 / 25, 1 / 250_000
-    if share < params.warmup:
-        return start + (1 - start) * (1 - math.cos(math.pi * share / params.warmup)) / 2
-    return end + (1 - end) * (1 + math.cos(math.pi * (share - params.warmup) / (1 - params.warmup))) / 2
-
-
 def pick_device(device: str | None = None) -> torch.device:
     """The device asked for, else a CUDA GPU if there is one, else the CPU."""
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -408,6 +382,15 @@ def provenance(device: torch.device) -> dict[str, str]:
         "commit": git.stdout.strip() or "unknown",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of the operating system is said of the run (a full disk names no file)."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"run {path}: {error}; what it recorded before is kept") from error
 
 
 def _mix(seed: int, number: int, purpose: int) -> int:

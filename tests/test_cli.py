@@ -1,17 +1,22 @@
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from srtlib import runs
 from srtlib.cli import main
+from srtlib.estimators import plan
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,10 @@ def test_train_then_evaluate(folder: str, tmp_path: Path, capsys: pytest.Capture
         (["train", "FOLDER", "--set", "epochs=many"], "--set: epochs: "),
         (["train", "FOLDER", "--d-model", "9", "--set", "n_heads=2"], "n_heads=2 must divide d_model=9"),
         (["evaluate", "--model", "nowhere", "--dataset", "FOLDER"], "nowhere is not a model folder"),
+        (["plan", "--runs", "nowhere", "--compute", "1e12"], "no runs at nowhere: expected a store's folder"),
+        (["plan", "--compute", "1e12", "--size", "5"], "--size goes with --interactions"),
         (["sweep", "params/Q.yaml"], "size 'Q' is not known; expected one of S, M, L, XL"),
+        (["sweep", "params/S.yaml", "--dataset", "FOLDER", "--num-gpus", "1"], "num_gpus is for the Ray engine"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(
@@ -55,6 +63,117 @@ def test_errors_are_one_line_and_exit_1(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_plan_prints_what_the_library_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """The recorded study on real data, as a table and for programs."""
+    command = ["plan", "--runs", "results/beauty_M", "--form", "sigmoid"]
+    assert main([*command, "--compute", "1e13", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (row,) = plan("results/beauty_M", compute=1e13, form="sigmoid").to_dict("records")
+    assert found == row
+    assert 0 < found["low"] <= found["ndcg"] <= found["high"] < 0.1
+    assert main([*command, "--money", "1", "--price", "4", "--peak", "1e12"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert float(lines["hours"]) == pytest.approx(0.25)
+    assert lines["extrapolated"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--compute", "much"], "'much' is no amount; expected a positive number such as 1e18, 500K or 5M"),
+        (["--interactions", "-5M"], "expected one argument"),
+        (["--interactions", "0"], "'0' is no amount"),
+        ([], "one of the arguments --compute --hours --money --interactions is required"),
+    ],
+)
+def test_an_amount_that_is_none_is_not_understood(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", "--runs", "results/beauty_M", *arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def weights(store: Path) -> dict[str, torch.Tensor]:
+    return load_file(next(store.glob("*/model/model.safetensors")))
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(folder: str, tmp_path: Path) -> None:
+    command = ["train", folder, *SMALL, "--set", "epochs=40", "--runs"]
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    store = tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "srtlib.cli", *command, str(store)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while process.poll() is None and not list(store.glob("*/model/model.safetensors")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert process.stderr is not None
+    assert process.stderr.read() == "srt: interrupted; the same command goes on from the last checkpoint\n"
+    assert len(list(store.glob("*/checkpoints/step-*"))) == 1
+    assert main([*command, str(store)]) == 0
+    one, two = weights(tmp_path / "whole"), weights(store)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+LIMITED = """
+import resource, sys
+from srtlib.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_one_error_and_earlier_results_stay(folder: str, tmp_path: Path) -> None:
+    """No file may grow beyond 10 kB, which weights do."""
+    assert main(["train", folder, *SMALL, "--runs", str(tmp_path)]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    command = ["train", folder, *SMALL, "--seed", "1", "--runs", str(tmp_path)]
+    failed = subprocess.run([sys.executable, "-c", LIMITED, *command], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert re.fullmatch(r"srt: run \S+: \[Errno 27\] File too large; what it recorded before is kept\n", failed.stderr)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(tmp_path.rglob(".*.safetensors*"))  # nothing half-written
+    assert main(command) == 0
+    assert len(runs.table(tmp_path)) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert main(["train", folder, *SMALL, "--runs", str(tmp_path / "file" / "runs")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Not a directory" in error
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_a_sweep_with_a_failing_experiment_finishes_the_others_and_exits_1(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = {
+        "interactions": [150],
+        "models": [{"d_model": 2**40}, {"d_model": 4}, {"d_model": 8}],  # the first would take hundreds of terabytes
+        "panel_users": 30,
+        "train": {"epochs": 1, "n_negatives": 8},
+    }
+    (tmp_path / "S.yaml").write_text(yaml.safe_dump({"scaling": study}))
+    store = tmp_path / "runs"
+    assert main(["sweep", str(tmp_path / "S.yaml"), "--dataset", folder, "--runs", str(store)]) == 1
+    error = capsys.readouterr().err
+    assert "srt: 1 of 3 experiments failed: run " in error
+    assert len(runs.finished(store)) == 2
+    summaries = [runs.read_summary(path) for path in store.iterdir()]
+    (failed,) = [summary for summary in summaries if summary["status"] == "failed"]
+    assert failed["error"].startswith("Traceback")
 
 
 def test_two_processes_learn_what_one_does(folder: str, tmp_path: Path) -> None:

@@ -66,6 +66,28 @@ def test_all_items_as_negatives_give_the_full_softmax() -> None:
     torch.testing.assert_close(full_softmax(x["outputs"], x["catalogue"], x["targets"]), expected)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_scores_are_float32_under_bfloat16_autocast(shared: bool) -> None:
+    """Large scores, whose differences bfloat16 (8 bits) would lose, against the formula in float64."""
+    x = inputs(shared)
+    outputs, catalogue = 10 * x["outputs"].bfloat16(), x["catalogue"].bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        sampled = sampled_softmax(
+            outputs, catalogue[x["targets"]], catalogue[x["ids"]], x["targets"], x["ids"], x["q"], False
+        )
+        full = full_softmax(outputs, catalogue, x["targets"])
+    scores = outputs.double() @ catalogue.double().T
+    assert (scores.bfloat16().double() - scores).abs().max() > 0.05  # what rounded scores would be off by
+    own = scores.gather(1, x["targets"][:, None])
+    ids = x["ids"].expand(S, K)
+    others = scores.gather(1, ids) - x["q"].double()[ids] - np.log(K)
+    others = others.masked_fill(ids == x["targets"][:, None], -torch.inf)
+    expected = (torch.cat([own, others], 1).logsumexp(1) - own[:, 0]).mean()
+    assert sampled.dtype == full.dtype == torch.float32
+    assert sampled.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert full.item() == pytest.approx((scores.logsumexp(1) - own[:, 0]).mean().item(), rel=1e-6)
+
+
 def test_gradients_match_finite_differences() -> None:
     x = inputs(shared=True)
     catalogue = x["catalogue"].double()

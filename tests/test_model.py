@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from srtlib.data.dataset import Dataset
-from srtlib.model import SRT, TokenBag
+from srtlib.engine import Objective
+from srtlib.model import SRT, TokenBag, _flex_attention, attention
 from srtlib.packing import Layout, Sequences
-from srtlib.params import ModelParams, paper, parse
+from srtlib.params import ModelParams, TrainParams, paper, parse
 from srtlib.train import new_model
 
 
@@ -70,7 +71,7 @@ def test_packed_batches_equal_padded_sequences(dataset: Dataset, norm: str) -> N
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_a_later_item_never_changes_an_earlier_output(dataset: Dataset, norm: str) -> None:
     model = new_model(params(norm=norm), dataset).eval()
-    layout = Layout([(2, 6)], torch.arange(6).repeat(2))
+    layout = Layout.buckets([(2, 6)], torch.arange(6).repeat(2))
     vectors = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
     changed = vectors.clone()
     changed[4, 0] += 1  # position 4 of the first sequence
@@ -79,6 +80,83 @@ def test_a_later_item_never_changes_an_earlier_output(dataset: Dataset, norm: st
     torch.testing.assert_close(before[:4], after[:4])
     torch.testing.assert_close(before[6:], after[6:])
     assert (before[4:6] - after[4:6]).abs().max() > 1e-3
+
+
+LENGTHS = (50, 3, 50, 1, 20, 50, 7, 30)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+
+
+def packed(d: int = 32) -> tuple[torch.Tensor, Layout]:
+    """(qkv [256, 3 D], static layout) of sequences end to end, filled up with lone tokens."""
+    positions = torch.cat([torch.arange(n) for n in LENGTHS])
+    positions = F.pad(positions, (0, 256 - len(positions)))
+    qkv = torch.randn(256, 3 * d, generator=torch.Generator().manual_seed(0))
+    return qkv, Layout.static(positions, 64, 0)
+
+
+def attention_reference(qkv: torch.Tensor, n_heads: int) -> torch.Tensor:
+    """Each sequence by itself in float32: softmax(q k' / sqrt(d)) v over the tokens so far."""
+    parts = []
+    for x in qkv.split([*LENGTHS, *[1] * (256 - sum(LENGTHS))]):
+        q, k, v = x.view(len(x), 3, n_heads, -1).permute(1, 2, 0, 3)
+        scores = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).masked_fill(
+            torch.ones(len(x), len(x), dtype=torch.bool, device=x.device).triu(1), -torch.inf
+        )
+        parts.append((scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_static_attention_equals_each_sequence_by_itself(heads: int) -> None:
+    qkv, layout = packed()
+    inputs = [qkv.clone().requires_grad_() for _ in range(2)]
+    outputs = [attention(inputs[0], layout, heads), attention_reference(inputs[1], heads)]
+    torch.testing.assert_close(*outputs)
+    weights = torch.randn(outputs[0].shape, generator=torch.Generator().manual_seed(1))
+    for output in outputs:
+        (output * weights).sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+@pytest.mark.parametrize("heads", [1, 2])
+def test_flex_attention_equals_each_sequence_by_itself(heads: int) -> None:
+    qkv, layout = packed()  # torch has no backward pass of it on a CPU
+    torch.testing.assert_close(_flex_attention(qkv, layout, heads), attention_reference(qkv, heads))
+
+
+@needs_gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gpu_attention_and_its_gradient_equal_each_sequence_by_itself(compiled: bool) -> None:
+    """Compiled it is flex_attention."""
+    qkv, layout = packed()
+    on_gpu = Layout.static(layout.positions.cuda(), 64, 0)
+    inputs = [qkv.cuda().requires_grad_(), qkv.clone().requires_grad_()]
+    function = torch.compile(attention, dynamic=False) if compiled else attention
+    outputs = [function(inputs[0], on_gpu, 2), attention_reference(inputs[1], 2)]
+    torch.testing.assert_close(outputs[0].cpu(), outputs[1], atol=2e-3, rtol=2e-3)
+    for output in outputs:
+        output.square().sum().backward()
+    torch.testing.assert_close(inputs[0].grad.cpu(), inputs[1].grad, atol=5e-3, rtol=5e-3)
+
+
+@pytest.mark.parametrize("objective", ["sampled_softmax", "full_softmax"])
+def test_static_batches_learn_what_buckets_learn(dataset: Dataset, objective: str) -> None:
+    """The same windows in both layouts: the same mean loss and the same gradients."""
+    model = new_model(params(dropout=0.0), dataset)
+    train = TrainParams(objective=objective, n_negatives=20)
+    step = Objective(model, model.features(dataset), dataset.n_items, train)
+    negatives = torch.arange(0 if objective == "full_softmax" else 20)
+    starts, lengths = torch.as_tensor(dataset.offsets[:9].copy()), torch.tensor([1, 2, 3, 5, 7, 11, 12, 12, 9])
+    found = []
+    for static in (False, True):
+        sequences = Sequences(dataset, 12, static=static)
+        batch = sequences.pack(starts, lengths, "all", tokens=128 if static else 0)
+        assert batch.layout.n_tokens == 128 or not static
+        loss, shape = step(batch, negatives, torch.zeros(dataset.n_items))
+        assert shape.attention_pairs >= int((lengths**2).sum())
+        found.append((loss, torch.autograd.grad(loss, list(model.parameters()))))
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_item_encoder_sums_tokens_by_field(dataset: Dataset) -> None:

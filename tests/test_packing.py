@@ -1,9 +1,15 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from srtlib.data.dataset import Dataset
 from srtlib.packing import Sequences
+
+
+def static(dataset: Dataset, max_len: int) -> Sequences:
+    return Sequences(dataset, max_len, static=True)
 
 
 def pairs(sequences: Sequences, supervise: str, batch_size: int, seed: int = 0) -> list[tuple[int, ...]]:
@@ -44,6 +50,22 @@ def test_all_predicts_every_target_once_in_windows(dataset: Dataset, seed: int) 
     assert sorted(p[-2:] for p in found) == sorted(p[-2:] for p in prefixes(dataset, 50))
 
 
+def test_static_batches_have_every_prefix_once_in_one_shape(dataset: Dataset) -> None:
+    sequences = static(dataset, 50)
+    assert sorted(pairs(sequences, "all", 200)) == sorted(prefixes(dataset, 50))
+    epoch = sequences.epoch("all", 200, torch.Generator().manual_seed(0))
+    assert {epoch.batch(i).layout.n_tokens for i in range(len(epoch))} == {256}  # the next multiple of 128
+    assert {epoch.batch(i, 1, 3).layout.n_tokens for i in range(len(epoch))} == {128}
+
+
+def test_blocks_of_a_static_batch_hold_the_longest_sequence(dataset: Dataset) -> None:
+    for max_len, block in ((1, 64), (50, 64), (64, 64), (65, 128), (200, 256)):
+        batch = static(dataset, max_len).epoch("all", 300, torch.Generator().manual_seed(0)).batch(0)
+        n = 384 if block < 256 else 512
+        assert batch.layout.mask is not None
+        assert batch.layout.mask.shape == (n // block, 1, block, 2 * block)
+
+
 def test_batches_stay_within_the_budget(dataset: Dataset) -> None:
     sequences = Sequences(dataset, 10)
     epoch = sequences.epoch("all", 64, torch.Generator().manual_seed(0))
@@ -52,10 +74,13 @@ def test_batches_stay_within_the_budget(dataset: Dataset) -> None:
     assert sum(n * length for n, length in layout.groups) == layout.n_tokens
 
 
-def test_processes_share_a_batch(dataset: Dataset) -> None:
-    epoch = Sequences(dataset, 10).epoch("all", 64, torch.Generator().manual_seed(0))
-    parts = torch.cat([epoch.batch(0, rank, 3).targets for rank in range(3)])
-    assert sorted(parts.tolist()) == sorted(epoch.batch(0).targets.tolist())
+@pytest.mark.parametrize("make", [Sequences, static])
+def test_processes_share_a_batch(dataset: Dataset, make: Callable[[Dataset, int], Sequences]) -> None:
+    epoch = make(dataset, 10).epoch("all", 64, torch.Generator().manual_seed(0))
+    parts = [epoch.batch(0, rank, 3).targets for rank in range(3)]
+    assert sorted(torch.cat(parts).tolist()) == sorted(epoch.batch(0).targets.tolist())
+    sizes = list(map(len, parts))
+    assert max(sizes) - min(sizes) <= 10  # a window at most
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])

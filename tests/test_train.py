@@ -11,20 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from srtlib import runs
+from srtlib.checkpoint import load_checkpoint, save_checkpoint
 from srtlib.data.dataset import Dataset
+from srtlib.engine import Objective, learning_rate_factor, make_optimizer
 from srtlib.evaluate import evaluate
 from srtlib.model import SRT
 from srtlib.params import Recipe, TrainParams
-from srtlib.train import (
-    MAX_BAD_STEPS,
-    NonFiniteLossError,
-    Objective,
-    Trainer,
-    config_of,
-    learning_rate_factor,
-    make_optimizer,
-    train,
-)
+from srtlib.train import MAX_BAD_STEPS, DivergedError, Trainer, config_of, new_model, train
 
 
 def with_train(recipe: Recipe, **changes: object) -> Recipe:
@@ -192,7 +185,7 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_weights(
 
     calls: list[int] = []
     monkeypatch.setattr(Objective, "forward", poisoned)
-    with pytest.raises(NonFiniteLossError, match=r"not finite since step 15 \(10 steps in a row\)"):
+    with pytest.raises(DivergedError, match=r"loss nan .* since step 15 \(10 steps in a row\)"):
         train(recipe, dataset, tmp_path, checkpoint_seconds=0)
     assert len(calls) == 15 + MAX_BAD_STEPS
     run = next(tmp_path.glob("*/config.json")).parent
@@ -216,12 +209,79 @@ def test_single_bad_steps_are_skipped_and_counted(
     assert train(recipe, dataset, tmp_path)[1]["bad_steps"] == 2
 
 
+def test_loss_spikes_are_skipped_and_counted(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 3 comes too early to be called a spike, 8 and 9 are spikes, 12 is high but not three times the mean."""
+    monkeypatch.setattr(sys.modules["srtlib.train"], "SPIKE_STEPS", 5)
+    forward = Objective.forward
+    factors = {3: 9.0, 8: 12.0, 9: 100.0, 12: 2.5}
+    calls: list[int] = []
+
+    def poisoned(self: Objective, *args: object) -> object:
+        loss, shape = forward(self, *args)  # type: ignore[arg-type]
+        calls.append(1)
+        return loss * factors.get(len(calls) - 1, 1.0), shape
+
+    monkeypatch.setattr(Objective, "forward", poisoned)
+    assert train(recipe, dataset, tmp_path)[1]["bad_steps"] == 2
+    assert len(calls) > 13
+
+
+def test_a_loss_that_stays_high_stops_the_training(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["srtlib.train"], "SPIKE_STEPS", 5)
+    forward = Objective.forward
+    calls: list[int] = []
+
+    def poisoned(self: Objective, *args: object) -> object:
+        loss, shape = forward(self, *args)  # type: ignore[arg-type]
+        calls.append(1)
+        return loss * (9.0 if len(calls) > 7 else 1.0), shape
+
+    monkeypatch.setattr(Objective, "forward", poisoned)
+    with pytest.raises(DivergedError, match=r"above 3 times its running mean .* since step 7"):
+        train(recipe, dataset, tmp_path)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    model = new_model(recipe.model, dataset)
+    optimizer = make_optimizer(model, recipe.train)
+    save_checkpoint(tmp_path, "0123", model, optimizer, {"step": 7})
+    assert load_checkpoint(tmp_path, "0123", model, optimizer)["step"] == 7
+    with pytest.raises(ValueError, match=r"step-000000007 is of configuration 0123; expected 4567"):
+        load_checkpoint(tmp_path, "4567", model, optimizer)
+    assert len(list(tmp_path.iterdir())) == 1  # and it is still there
+
+
 def test_a_run_open_elsewhere_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
     with (
         runs.Run.open(tmp_path, config_of(dataset, recipe)),
         pytest.raises(runs.RunLockedError, match="is open in another process"),
     ):
         train(recipe, dataset, tmp_path)
+
+
+def test_compiled_training_equals_eager(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    """The same static batches, no dropout (whose random numbers torch.compile draws its own way)."""
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"dropout": 0.0, "n_layers": 1})})
+    trainers = [
+        Trainer(with_train(recipe, compile=compile), dataset, dataset, tmp_path, None, None, torch.device("cpu"))
+        for compile in (True, False)
+    ]
+    trainers[1].sequences = trainers[0].sequences
+    for trainer in trainers:
+        epoch = trainer._epoch()
+        for _ in range(3):
+            trainer._step(epoch)
+    for (name, one), two in zip(trainers[0].model.named_parameters(), trainers[1].model.parameters(), strict=True):
+        if not name.endswith("qkv.bias"):  # keys' bias has no gradient but rounding, which Adam makes large
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+    assert trainers[0].at.loss_sum == pytest.approx(trainers[1].at.loss_sum, rel=1e-5)
+    assert config_of(dataset, recipe) == config_of(dataset, with_train(recipe, compile=True))
+    with pytest.raises(ValueError, match="compile=true needs batches of one shape"):
+        TrainParams(compile=True, supervise="last")
 
 
 def test_one_cycle_is_torchs() -> None:
@@ -245,8 +305,6 @@ def test_linear_schedule_rises_then_falls() -> None:
 
 
 def test_adamw_does_not_decay_biases_and_norms(dataset: Dataset, recipe: Recipe) -> None:
-    from srtlib.train import new_model
-
     model = new_model(recipe.model, dataset)
     decayed, undecayed = make_optimizer(model, recipe.train).param_groups
     assert {p.dim() for p in undecayed["params"]} == {1}

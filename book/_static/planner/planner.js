@@ -16,7 +16,7 @@ let model;
 
 function short(value) {
   if (!Number.isFinite(value)) return "out of reach";
-  if (value >= 1e12 || value < 1e-3) return value.toExponential(1).replace("e+", "e");
+  if (value >= 1e12 || value < 1e-3) return value.toExponential(1).replace(".0", "").replace("e+", "e");
   for (const [power, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "K"]]) {
     if (value >= power) return Number((value / power).toPrecision(3)) + letter;
   }
@@ -42,7 +42,7 @@ function show(id, { value, range }, format) {
 
 const ndcg = (value) => (value >= 0 && value <= 1 ? value.toFixed(4) : "outside [0, 1]");
 const log = Math.log;
-const limits = (range, below) => [log(range[0]) - below * Math.LN10, log(range[1]) + BEYOND * Math.LN10];
+const reach = (range) => [log(range[0]), log(range[1]) + BEYOND * Math.LN10];
 const place = (id, [low, high]) => low + (high - low) * (el(id).value / 1000);
 const decades = (x, [low, high]) => Math.max(0, x - log(high), log(low) - x) / Math.LN10;
 
@@ -61,9 +61,8 @@ function chart(id, law, span, runs, at, input, title) {
   const Y = (y) => 242 - (222 * Math.min(Math.max(y, 0), top)) / top;
   const path = (values) => values.map((y, i) => `${X(points[i]).toFixed(1)},${Y(y).toFixed(1)}`);
   const parts = [];
-  for (const [from, to] of [[span[0], log(runs[0])], [log(runs[1]), span[1]]]) {
-    if (to > from) parts.push(`<rect class="beyond" x="${X(from)}" y="20" width="${X(to) - X(from)}" height="222"/>`);
-  }
+  const end = X(log(runs[1]));
+  parts.push(`<rect class="beyond" x="${end}" y="20" width="${620 - end}" height="222"/>`);
   const step = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2].find((s) => top / s <= 5.5) || 0.5;
   for (let y = 0; y <= top; y += step) {
     parts.push(`<line class="grid" x1="74" x2="620" y1="${Y(y)}" y2="${Y(y)}"/>`);
@@ -77,14 +76,15 @@ function chart(id, law, span, runs, at, input, title) {
     const band = [...path(found.map((f) => f.range[0])), ...path(found.map((f) => f.range[1])).reverse()];
     parts.push(`<polygon class="band" points="${band.join(" ")}"/>`);
   }
-  parts.push(`<polyline class="curve" points="${path(found.map((f) => f.value)).join(" ")}"/>`);
+  const curve = path(found.map((f) => f.value)).filter((_, i) => found[i].value >= 0 && found[i].value <= 1);
+  parts.push(`<polyline class="curve" points="${curve.join(" ")}"/>`);
   parts.push(`<circle class="mark" cx="${X(at)}" cy="${Y(here)}" r="9"/>`);
   parts.push(`<text x="347" y="294" text-anchor="middle">${title}</text><text x="8" y="15">NDCG@5</text>`);
   el(id).innerHTML = parts.join("");
 }
 
 function drawCompute() {
-  const law = model.compute, runs = law.ranges.C, span = limits(runs, 0);
+  const law = model.compute, runs = law.ranges.C, span = reach(runs);
   const C = place("compute", span), found = evaluate(law, { C });
   const rule = (i) => ({
     value: model.allocation.params[i] * Math.exp(model.allocation.params[i + 1] * C),
@@ -111,7 +111,7 @@ function more(form, p, D) { // additional D that raises the metric by 0.01
 }
 
 function drawData() {
-  const law = model.data, runs = law.ranges, span = limits(runs.D, 0), sizes = limits(runs.N, 0);
+  const law = model.data, runs = law.ranges, span = reach(runs.D), sizes = reach(runs.N);
   const D = place("data", span), N = place("size", sizes), found = evaluate(law, { N, D });
   const both = (f) => ({ value: f(law.params), range: interval(law.samples.map(f)) });
   el("data-value").textContent = short(Math.exp(D));

@@ -1,0 +1,204 @@
+"""srtlib beside RecTools and RecBole on Amazon Beauty: training targets per second, and time to the same quality.
+
+    SRT_DATA=... python benchmarks/peers.py [speed | quality] [--env FOLDER]
+
+All train 2 layers of width 64 (and that inner width, where not said otherwise), one head, at most 50 positions, on one
+thread, on the same interactions. Batches, optimiser and dropout are each library's own. RecTools scores 100 negatives,
+drawn for each position; RecBole has no sampled softmax and scores all items. A target is one next-item prediction that
+the loss supervises: RecTools and srtlib supervise every position of a sequence, RecBole makes a padded sample of each.
+
+The peers live in an environment of their own (--env; made on first use, several minutes), each in a process that trains
+only when it is asked to; so all take turns. `speed` counts seconds of wall-clock, for a machine that does nothing else.
+`quality` counts processor seconds of training alone, and ranks every user's validation item among all items after each
+slice, with srtlib's evaluator for all. It may be ended at any time: what was reached is recorded after every round.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+import venv
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import interleaved, record
+from peer_worker import PEERS
+from throughput import trainer
+from tqdm import tqdm
+
+from srtlib.data.dataset import Dataset, load_dataset
+from srtlib.evaluate import _rank, metrics, ranks
+from srtlib.params import Recipe, srtlib
+from srtlib.train import Trainer
+
+# RecBole 1.2.1 asks for more (ray) than its sequential models use, and needs numpy before 2.
+PACKAGES = (
+    ["torch==2.13.0", "rectools[torch]==0.19.0", "numpy<2"],
+    ["colorama==0.4.4", "colorlog==4.7.2", "scikit-learn", "tabulate", "tensorboard", "texttable", "thop"],
+    ["--no-deps", "recbole==1.2.1"],
+)
+VERSIONS = "from importlib.metadata import version as v; print(v('rectools'), v('recbole'), v('torch'), v('numpy'))"
+OURS = "srtlib"
+SPEED_SLICE, SPEED_REPEATS = 5.0, 5  # s
+QUALITY_SLICE, QUALITY_BUDGET = 10.0, 600.0  # processor s of each peer
+
+
+class Peer:
+    """One library in a process of its own."""
+
+    def __init__(self, python: Path, name: str, folder: Path) -> None:
+        command = [python, Path(__file__).with_name("peer_worker.py"), name, folder]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.vectors_path = folder / f"{name}.npz"
+
+    def train(self, seconds: float) -> dict[str, float]:
+        """targets, cpu_s and wall_s of about `seconds` of training."""
+        return self._ask(str(seconds))
+
+    def ranks(self, dataset: Dataset) -> np.ndarray:
+        """Of the users' validation items among all; an item that the peer does not know is ranked last."""
+        self._ask("vectors")
+        with np.load(self.vectors_path) as found:
+            outputs, vectors = torch.as_tensor(found["outputs"]), torch.as_tensor(found["vectors"])
+        unknown = vectors.isnan().any(1, keepdim=True)
+        vectors = torch.cat([vectors.nan_to_num(0), torch.where(unknown, -1e6, 0.0)], 1)
+        outputs = torch.cat([outputs, torch.ones(len(outputs), 1)], 1)
+        targets = torch.as_tensor(dataset.targets("valid").copy()).long()
+        parts = zip(outputs.split(1024), targets.split(1024), strict=True)
+        return torch.cat([_rank(rows, vectors, own, None, None, 16_384) for rows, own in parts]).numpy()
+
+    def _ask(self, order: str) -> dict[str, float]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            print(order, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.vectors_path.stem} ended; its messages stand above")
+        return json.loads(answer)
+
+
+class Own:
+    """srtlib in this process."""
+
+    def __init__(self, made: Trainer) -> None:
+        self.made = made
+        self.epoch = made._epoch()
+
+    def train(self, seconds: float) -> dict[str, float]:
+        """As Peer's; stops early where the recipe ends."""
+        cpu, wall, targets = time.process_time(), time.perf_counter(), 0
+        at = self.made.at
+        while time.process_time() - cpu < seconds and at.epoch < self.made.params.epochs:
+            targets += self.made._step(self.epoch)
+            if at.batch == len(self.epoch):
+                at.epoch, at.batch = at.epoch + 1, 0
+                self.epoch = self.made._epoch()
+        return {"targets": targets, "cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+
+    def ranks(self, dataset: Dataset) -> np.ndarray:
+        """As Peer's."""
+        return ranks(self.made.model, dataset, "valid")
+
+
+def environment(folder: Path) -> Path:
+    """The Python of the peers' environment, made and filled if it is not there."""
+    python, done = folder / "bin" / "python", folder / ".done"
+    if not done.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        for packages in PACKAGES:
+            subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        done.touch()
+    return python
+
+
+def hand_over(dataset: Dataset, folder: Path) -> None:
+    """The interactions and the items' categories, as peer_worker.py reads them."""
+    np.savez(folder / "data.npz", items=dataset.items, offsets=dataset.offsets)
+    paths = dataset.catalogue["categories"].str.split(r"\s*[>|]\s*", regex=True)
+    words = [" ".join(dict.fromkeys(part.replace(" ", "_") for part in path)) for path in paths]
+    (folder / "categories.json").write_text(json.dumps(words))
+
+
+def own(dataset: Dataset) -> Trainer:
+    """srtlib's default recipe at width 64, 2 layers."""
+    recipe: Recipe = srtlib(64, 2, n_targets=dataset.n_targets, fields=dataset.text_fields)
+    place = Path(tempfile.mkdtemp())
+    return Trainer(recipe, dataset, dataset.panel(10), place, None, None, torch.device("cpu"))
+
+
+def speed(dataset: Dataset, peers: dict[str, Peer], about: dict[str, Any]) -> None:
+    """Targets per second of wall-clock."""
+    small, default = f"{OURS}, 300 negatives, d_ff = d", f"{OURS}, default recipe"
+    contestants = {small: Own(trainer(dataset, 64)), default: Own(own(dataset)), **peers}
+
+    def rate(contestant: Own | Peer) -> float:
+        done = contestant.train(SPEED_SLICE)
+        return done["targets"] / done["wall_s"]
+
+    for contestant in contestants.values():  # warm up
+        rate(contestant)
+    calls = {name: lambda c=contestant: rate(c) for name, contestant in contestants.items()}
+    found = interleaved(calls, SPEED_REPEATS)
+    rows = [{"system": name, "unit": "targets/s", **found[name]} for name in contestants]
+    best = found[small]["median"]
+    record("peers", [{**row, "srtlib_over_it": best / row["median"], **about} for row in rows])
+
+
+def quality(dataset: Dataset, peers: dict[str, Peer], about: dict[str, Any]) -> None:
+    """Validation NDCG@10 against processor seconds of training."""
+    contestants = {f"{OURS}, default recipe": Own(own(dataset)), **peers}
+    curves: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+    for _ in tqdm(range(round(QUALITY_BUDGET / QUALITY_SLICE)), desc="rounds", disable=None):
+        for name, contestant in contestants.items():
+            done = contestant.train(QUALITY_SLICE if name in peers else QUALITY_SLICE / 2)
+            if not done["targets"]:
+                continue
+            before = curves[name][-1] if curves[name] else {"cpu_s": 0.0, "targets": 0}
+            point = {k: before[k] + done[k] for k in ("cpu_s", "targets")}
+            curves[name].append({**point, "ndcg@10": metrics(contestant.ranks(dataset))["ndcg@10"]})
+        record("peers_quality", [{**row, **about} for row in compared(curves)])
+
+
+def compared(curves: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    """The best that each reached, when, and when srtlib (the first) had reached the same."""
+    ours = next(iter(curves.values()))
+    rows = []
+    for name, curve in curves.items():
+        best = max(curve, key=lambda point: point["ndcg@10"])
+        reached = [point["cpu_s"] for point in ours if point["ndcg@10"] >= best["ndcg@10"]]
+        row = {"system": name, "unit": "s", "best": best, "srtlib_cpu_s": min(reached, default=None)}
+        rows.append({**row, "ratio": best["cpu_s"] / min(reached) if reached else None, "curve": curve})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=["speed", "quality"], help="default: both")
+    parser.add_argument("--env", type=Path, default=Path(tempfile.gettempdir()) / "srtlib-bench-env", metavar="FOLDER")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    python = environment(options.env)
+    found = subprocess.run([python, "-c", VERSIONS], check=True, capture_output=True, text=True).stdout.split()
+    about = dict(zip(("rectools", "recbole", "peers_torch", "peers_numpy"), found, strict=True))
+    dataset = load_dataset("amazon_beauty_2014")
+    about |= {"dataset": dataset.name, "d_model": 64, "n_layers": 2}
+    for what in (speed, quality):
+        if options.what in (None, what.__name__):
+            with tempfile.TemporaryDirectory() as folder:
+                hand_over(dataset, Path(folder))
+                peers = {name: Peer(python, name, Path(folder)) for name in PEERS}
+                try:
+                    what(dataset, peers, about)
+                finally:
+                    for peer in peers.values():
+                        peer.process.kill()
+                        peer.process.wait()
+
+
+if __name__ == "__main__":
+    main()

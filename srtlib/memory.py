@@ -1,0 +1,66 @@
+"""What fits in a device's memory: data that live there or stay where they are, and the largest batch."""
+
+import math
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SHARE = 0.5  # of the free memory that one array of data may take; the rest is for the model and its batches
+
+
+def free_bytes(device: torch.device) -> float:
+    """Free memory of a GPU. A CPU reads arrays where they are, so nothing has to fit: infinity."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+
+
+def resident(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on the device if it fits (`SHARE`), else where it is: in main memory, or mapped from its file.
+
+    On a CPU nothing is copied. Index the result with `take`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it cannot be written: nobody does
+        here = torch.from_numpy(array)
+    return here.to(device) if array.nbytes <= SHARE * free_bytes(device) else here
+
+
+def take(values: Tensor, rows: Tensor) -> Tensor:
+    """values[rows] on the device of `rows`, wherever the values are.
+
+    >>> take(torch.tensor([5, 6, 7]), torch.tensor([2, 0]))
+    tensor([7, 5])
+    """
+    return values[rows.to(values.device)].to(rows.device)
+
+
+def largest_batch(attempt: Callable[[int], object], start: int, most: int) -> int:
+    """The largest of start, start x 2^n (up to `most`) that `attempt` carries out within memory.
+
+    Doubles from `start`, or halves if that is too much already. Raises what `attempt` raises when not even 1 fits.
+
+    >>> largest_batch(lambda size: bytearray(size), 4, 20)
+    16
+    """
+    size = start
+    while not _fits(attempt, size):
+        if size == 1:
+            attempt(size)
+        size //= 2
+        most = size  # twice that is known not to fit
+    while 2 * size <= most and _fits(attempt, 2 * size):
+        size *= 2
+    return size
+
+
+def _fits(attempt: Callable[[int], object], size: int) -> bool:
+    try:
+        attempt(size)
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return True
