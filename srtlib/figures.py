@@ -364,3 +364,90 @@ def _log_ticks(ax: Axes) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+# ---- data ----
+
+
+@_styled
+def funnel(stages: pd.DataFrame) -> Figure:
+    """What is left after each step of a pipeline: a bar per stage from the top, with its count and share.
+
+    stages: columns `stage` and `ratings`, the largest first.
+    """
+    figure, ax = plt.subplots(figsize=(6.0, 1.2 + 0.55 * len(stages)))
+    rows = np.arange(len(stages))
+    ax.barh(rows, stages["ratings"], color=_tint(0), height=0.7)
+    largest = stages["ratings"].max()
+    for row, count in zip(rows, stages["ratings"], strict=True):
+        ax.annotate(
+            f"{count:,} ({count / largest:.1%})", (count, row), xytext=(5, 0), textcoords="offset points", va="center"
+        )
+    ax.set_yticks(rows, stages["stage"])
+    ax.set(xlabel="ratings", xlim=(0, 1.45 * largest), ylim=(len(stages) - 0.5, -0.5))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+@_styled
+def popularity(distributions: pd.DataFrame) -> Figure:
+    """Interactions of an item against its rank, on logarithmic axes (Zipf plot): a line per data set.
+
+    distributions: columns `set`, `value` (interactions) and `count` (items that have so many).
+    """
+    figure, ax = plt.subplots()
+    for i, (name, rows) in enumerate(distributions.groupby("set", sort=False)):
+        rows = rows.sort_values("value", ascending=False)
+        ranks = rows["count"].cumsum()
+        ax.plot(ranks, rows["value"], color=_tint(i), linestyle=DASHES[i % 4], label=str(name))
+    ax.set(xscale="log", yscale="log", xlabel="rank of the item", ylabel="interactions of the item")
+    _log_ticks(ax)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.legend(loc="lower left", fontsize=11)
+    return figure
+
+
+@_styled
+def sequence_lengths(distributions: pd.DataFrame) -> Figure:
+    """Share of users with at least so many interactions, on logarithmic axes: a line per data set.
+
+    distributions: columns `set`, `value` (interactions) and `count` (users who have so many).
+    """
+    figure, ax = plt.subplots()
+    for i, (name, rows) in enumerate(distributions.groupby("set", sort=False)):
+        rows = rows.sort_values("value", ascending=False)
+        share = rows["count"].cumsum() / rows["count"].sum()
+        ax.plot(rows["value"], share, color=_tint(i), linestyle=DASHES[i % 4], label=str(name))
+    ax.set(xscale="log", yscale="log", xlabel="interactions of a user, at least", ylabel="share of users")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.legend(loc="lower left", fontsize=11)
+    return figure
+
+
+@_styled
+def catalogue_growth(growth: pd.DataFrame) -> Figure:
+    """Items (above) and different words of their titles (below) against users: a line per data set.
+
+    growth: columns `set`, `users`, `items` and `words`, one row per nested sample.
+    """
+    figure, axes = plt.subplots(2, 1, figsize=(6.0, 7.0), sharex=True)
+    for i, (name, rows) in enumerate(growth.groupby("set", sort=False)):
+        for ax, column in zip(axes, ("items", "words"), strict=True):
+            ax.plot(
+                rows["users"],
+                rows[column],
+                color=_tint(i),
+                linestyle=DASHES[i % 4],
+                marker=MARKERS[i % 7],
+                label=str(name),
+            )
+    for ax, column in zip(axes, ("items", "different words in titles"), strict=True):
+        ax.set(xscale="log", yscale="log", ylabel=column)
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes[1].set_xlabel("users")
+    axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes[0].legend(loc="best", fontsize=11)
+    return figure

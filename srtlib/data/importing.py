@@ -12,6 +12,7 @@ from ibis.expr.types import Column, StringColumn, Table
 
 from srtlib.data import pipeline
 from srtlib.data.dataset import TEXT_FIELDS, load_dataset
+from srtlib.data.engines import DuckDB
 from srtlib.paths import home, make_folder
 
 READERS = {
@@ -51,7 +52,7 @@ def import_data(
         frame = catalogue.to_pandas().drop_duplicates("item_id", keep="last")
         frame.to_parquet(aside / "items.parquet", index=False)
         rated = log if "rating" in log.columns else log.mutate(rating=ibis.null("float32"))
-        ordered = pipeline.in_order(rated, seed).select(log.columns)
+        ordered = pipeline.in_order(rated, seed, DuckDB.number).select(log.columns)
         connection.to_parquet(ordered, aside / "interactions.parquet", compression="zstd")
         load_dataset(aside)  # refuses, in one line, what cannot be used
 

@@ -17,8 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
-import pyarrow.dataset as pads
+import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
@@ -113,7 +115,7 @@ class Preparation:
                 table = _stored(engine, pipeline.reviews(lines, engine.fields(lines.line, pipeline.REVIEW)), aside)
                 found = _first_row(table.agg(lines=_.count(), kept=_.user_id.count()))
                 _check_bad(file, "JSON objects of a review", found["lines"] - found["kept"], found["lines"])
-                ordered = pipeline.in_order(table.filter(_.user_id.notnull()), self.seed)
+                ordered = pipeline.in_order(table.filter(_.user_id.notnull()), self.seed, engine.number)
                 engine.write(ordered, aside / f"{domain}.parquet")
 
         _make(self.work / "transfer", self._origin(reviews.values(), seed=self.seed), fill)
@@ -163,10 +165,11 @@ class Preparation:
         if all(made):
             return
         largest = self.scratch / "largest.parquet"
-        smallest_sample = self._largest(engine, users, items, largest)
+        sample = self._sample(engine, users, items, largest)
 
         def fill(size: int, aside: Path) -> None:
-            _copy_rows(largest, aside / "interactions.parquet", max(size, smallest_sample))
+            chosen = sample["reached"] <= max(size, sample["reached"].min())
+            _copy_rows(largest, aside / "interactions.parquet", np.repeat(chosen, sample["n"]))
             interactions = engine.parquet(aside / "interactions.parquet")
             engine.write(pipeline.items_of(engine.parquet(items), interactions), aside / "items.parquet")
             _describe(engine, aside)
@@ -174,23 +177,22 @@ class Preparation:
         for part, origin in origins.items():
             _make(self.data_set(part), origin, partial(fill, self.sizes[part]), replace=False)
 
-    def _largest(self, engine: Engine, users: Path, items: Path, path: Path) -> int:
-        """Write the largest sample's ratings, in order; returns how many the first user alone brings."""
+    def _sample(self, engine: Engine, users: Path, items: Path, path: Path) -> pd.DataFrame:
+        """Write the largest sample's ratings, in order; returns n and reached of its users, in the same order."""
         kept = pipeline.pool(engine.parquet(users / "users.parquet"), _reviewers(engine, self._made("transfer")))
         shuffled = pipeline.shuffled(kept, self.seed)
         buckets = pipeline.bucket_sizes(shuffled).to_pandas()
         if (n_all := buckets["n"].sum()) < max(self.sizes.values()):
             short = ", ".join(part for part, size in self.sizes.items() if size > n_all)
-            warnings.warn(
-                f"the ratings of users who may be sampled are {n_all:,}: {short} have all of them", stacklevel=3
-            )
-        sample = self.scratch / "sample.parquet"
-        engine.write(pipeline.sampled_users(shuffled, buckets, max(self.sizes.values())), sample)
+            message = f"the ratings of users who may be sampled are {n_all:,}: {short} have all of them"
+            warnings.warn(message, stacklevel=3)
+        found = self.scratch / "sample.parquet"
+        engine.write(pipeline.sampled_users(shuffled, buckets, max(self.sizes.values())), found)
         few = users / RATINGS
         ratings = pipeline.checked_ratings(engine.ratings(few if few.is_file() else self._source(RATINGS)))
-        chosen = pipeline.sampled_ratings(ratings, engine.parquet(items), engine.parquet(sample))
-        engine.write(pipeline.in_order(chosen, self.seed), path)
-        return int(pq.read_table(sample, columns=["reached"])["reached"].to_numpy().min())
+        chosen = pipeline.sampled_ratings(ratings, engine.parquet(items), engine.parquet(found))
+        engine.write(pipeline.in_order(chosen, self.seed, engine.number, user="place"), path)
+        return pd.read_parquet(found, columns=["place", "n", "reached"]).sort_values("place")
 
     def vocabulary(self, engine: Engine) -> None:
         """Titles and brands of each sample -> the size of their vocabulary, put among its counts."""
@@ -217,7 +219,8 @@ class Preparation:
 
     def remove_leftovers(self) -> None:
         """Remove what a preparation that was killed left aside."""
-        sets = [folder for part in (*TRANSFER, *self.sizes) for folder in home().glob(f".{self.data_set(part).name}.*")]
+        made = [self.data_set(part) for part in (*TRANSFER, *self.sizes)]
+        sets = [aside for folder in made for aside in folder.parent.glob(f".{folder.name}.*")]
         for folder in [*self.work.glob(".*.*"), *sets, self.scratch]:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -308,15 +311,16 @@ def _reviewers(engine: Engine, transfer: Path) -> Any:
     return tables[0].union(*tables[1:], distinct=True) if tables[1:] else tables[0].distinct()
 
 
-def _copy_rows(source: Path, target: Path, size: int) -> None:
-    """The rows of the users that are reached within `size` interactions, in the source's order."""
-    rows = pads.dataset(source)
-    columns = [name for name in rows.schema.names if name != "reached"]
-    scanner = rows.scanner(columns, filter=pads.field("reached") <= size, batch_size=GROUP, batch_readahead=2)
-    with pq.ParquetWriter(target, scanner.projected_schema, compression="zstd") as writer:
-        for batch in scanner.to_batches():
-            if batch.num_rows:
-                writer.write_batch(batch)
+def _copy_rows(source: Path, target: Path, chosen: npt.NDArray[np.bool_]) -> None:
+    """The chosen rows of a table, in its order."""
+    if chosen.all():
+        shutil.copyfile(source, target)
+        return
+    rows, start = pq.ParquetFile(source), 0
+    with pq.ParquetWriter(target, rows.schema_arrow, compression="zstd") as writer:
+        for batch in rows.iter_batches(GROUP):
+            writer.write_batch(batch.filter(pa.array(chosen[start : start + batch.num_rows])))
+            start += batch.num_rows
 
 
 def _describe(engine: Engine, folder: Path) -> None:

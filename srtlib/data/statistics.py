@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 import ibis
@@ -11,13 +12,15 @@ import pandas as pd
 from ibis import _
 from ibis.expr.types import Table
 
-from srtlib.data.dataset import MIN_LENGTH, Dataset, find_folder, table_path
+from srtlib.data.dataset import MIN_LENGTH, Dataset, find_folder, load_dataset, table_path
 from srtlib.data.pipeline import distribution
 from srtlib.data.text import token_bags, train_tokenizer
+from srtlib.paths import write_text
 
 QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.99)
 DISTRIBUTIONS = {"sequence_length": "user_id", "item_popularity": "item_id"}
 FIELDS = {"title": 40, "brand": 8}  # the paper's text fields and how many tokens of each it keeps
+GROWTH = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)  # interactions of recorded samples
 VOCABULARY = 30_000  # the paper's
 
 
@@ -98,6 +101,35 @@ def growth(dataset: Dataset, n_interactions: list[int], seed: int = 0) -> pd.Dat
         for sample in samples
     ]
     return pd.DataFrame(rows)
+
+
+def growth_exponents(growth: pd.DataFrame) -> pd.Series:
+    """How items and words grow with users: slopes of their logarithms, from the smallest sample to the largest.
+
+    >>> growth_exponents(pd.DataFrame({"users": [1, 100], "items": [2, 20], "words": [3, 3]})).to_dict()
+    {'items': 0.5, 'words': 0.0}
+    """
+    ends = np.log(growth.sort_values("users")[["users", "items", "words"]].iloc[[0, -1]])
+    return ends[["items", "words"]].diff().iloc[-1] / ends["users"].diff().iloc[-1]
+
+
+def record(names: Sequence[str], folder: Path, seed: int = 0) -> None:
+    """Describe data sets and write what the book shows of them: statistics.csv, distributions.csv, growth.csv.
+
+    Every row carries the set's name; statistics.csv has its fingerprint and the day as well.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {"statistics": [], "distributions": [], "growth": []}
+    for name in names:
+        dataset = load_dataset(name, seed)
+        counts, distributions = describe(name)
+        about = {"fingerprint": dataset.fingerprint, "seed": seed, "date": f"{date.today():%Y-%m-%d}"}
+        sizes = [n for n in GROWTH if n < dataset.n_interactions]
+        found = (counts.assign(**about), distributions, growth(dataset, [*sizes, dataset.n_interactions], seed))
+        for kind, table in zip(tables, found, strict=True):
+            table.insert(0, "set", name)
+            tables[kind].append(table)
+    for kind, parts in tables.items():
+        write_text(folder / f"{kind}.csv", pd.concat(parts).to_csv(index=False))
 
 
 def tidy(counts: Mapping[str, float]) -> pd.DataFrame:
