@@ -397,15 +397,13 @@ def popularity(distributions: pd.DataFrame) -> Figure:
 
     distributions: columns `set`, `value` (interactions) and `count` (items that have so many).
     """
-    figure, ax = plt.subplots()
-    for i, (name, rows) in enumerate(distributions.groupby("set", sort=False)):
+    figure, ax = plt.subplots(figsize=(6.0, 5.2))
+    for rows, look in _sets(distributions):
         rows = rows.sort_values("value", ascending=False)
-        ranks = rows["count"].cumsum()
-        ax.plot(ranks, rows["value"], color=_tint(i), linestyle=DASHES[i % 4], label=str(name))
+        ax.plot(rows["count"].cumsum(), rows["value"], **look)
     ax.set(xscale="log", yscale="log", xlabel="rank of the item", ylabel="interactions of the item")
-    _log_ticks(ax)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    ax.legend(loc="lower left", fontsize=11)
+    _short_ticks(ax)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -415,15 +413,13 @@ def sequence_lengths(distributions: pd.DataFrame) -> Figure:
 
     distributions: columns `set`, `value` (interactions) and `count` (users who have so many).
     """
-    figure, ax = plt.subplots()
-    for i, (name, rows) in enumerate(distributions.groupby("set", sort=False)):
+    figure, ax = plt.subplots(figsize=(6.0, 5.2))
+    for rows, look in _sets(distributions):
         rows = rows.sort_values("value", ascending=False)
-        share = rows["count"].cumsum() / rows["count"].sum()
-        ax.plot(rows["value"], share, color=_tint(i), linestyle=DASHES[i % 4], label=str(name))
-    ax.set(xscale="log", yscale="log", xlabel="interactions of a user, at least", ylabel="share of users")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    ax.legend(loc="lower left", fontsize=11)
+        ax.plot(rows["value"], 100 * rows["count"].cumsum() / rows["count"].sum(), **look)
+    ax.set(xscale="log", yscale="log", xlabel="interactions of a user, at least", ylabel="users [%]")
+    _short_ticks(ax)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -433,21 +429,37 @@ def catalogue_growth(growth: pd.DataFrame) -> Figure:
 
     growth: columns `set`, `users`, `items` and `words`, one row per nested sample.
     """
-    figure, axes = plt.subplots(2, 1, figsize=(6.0, 7.0), sharex=True)
-    for i, (name, rows) in enumerate(growth.groupby("set", sort=False)):
-        for ax, column in zip(axes, ("items", "words"), strict=True):
-            ax.plot(
-                rows["users"],
-                rows[column],
-                color=_tint(i),
-                linestyle=DASHES[i % 4],
-                marker=MARKERS[i % 7],
-                label=str(name),
-            )
+    figure, axes = plt.subplots(2, 1, figsize=(6.0, 7.6), sharex=True)
+    for i, (rows, look) in enumerate(_sets(growth)):
+        axes[0].plot(rows["users"], rows["items"], marker=MARKERS[i % 7], **look)
+        axes[1].plot(rows["users"], rows["words"], marker=MARKERS[i % 7], **{**look, "label": None})
     for ax, column in zip(axes, ("items", "different words in titles"), strict=True):
         ax.set(xscale="log", yscale="log", ylabel=column)
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        _short_ticks(ax)
     axes[1].set_xlabel("users")
-    axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axes[0].legend(loc="best", fontsize=11)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+def _sets(table: pd.DataFrame) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    """The rows of each data set of a table, in its order, and how its line looks; the last one stands out."""
+    groups = list(table.groupby("set", sort=False))
+    last = len(groups) - 1
+    return [
+        (
+            rows,
+            {
+                "color": INK if i == last else _tint(i),
+                "linestyle": "-" if i == last else DASHES[i % 4],
+                "label": str(name).removeprefix("amazon_").replace("_", " "),
+            },
+        )
+        for i, (name, rows) in enumerate(groups)
+    ]
+
+
+def _short_ticks(ax: Axes) -> None:
+    """Counts as people write them on both logarithmic axes."""
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axis.set_minor_formatter(NullFormatter())

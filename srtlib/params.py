@@ -216,7 +216,7 @@ class PublishedRuns(Params):
 class DataStudy(Params):
     """What the data notebook prepares and describes."""
 
-    users: PositiveInt = Field(default=10_000, description="users of the made raw files")
+    users: PositiveInt = Field(default=30_000, description="users of the made raw files")
     samples: list[PositiveInt] = Field(
         default=[1_000, 3_000, 10_000, 30_000], min_length=1, description="interactions of the nested samples"
     )

@@ -286,7 +286,7 @@ def test_popularity_and_lengths_come_from_histograms() -> None:
     assert line.get_xdata().tolist() == [1, 3, 4]
     assert line.get_ydata().tolist() == [9, 4, 1]
     (line,) = figures.sequence_lengths(rows).axes[0].lines
-    assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == {9: 0.25, 4: 0.75, 1: 1.0}
+    assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == {9: 25, 4: 75, 1: 100}
 
 
 def test_growth_has_a_line_per_set_and_panel() -> None:
