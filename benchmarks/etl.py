@@ -6,9 +6,9 @@
     python benchmarks/etl.py metadata   lines of metadata as long as the real ones
     python benchmarks/etl.py titles     titles tokenised
 
-Each replaces its rows of results/etl.jsonl. Raw files in the true format are kept in out/etl (80 million ratings: 3.3 GB). Every
-run is a process of its own with two threads and an empty data home. Ids are hashes, users and items skewed as in the
-real files, with as many of them per rating.
+Each replaces its rows of results/etl.jsonl. Raw files in the true format are kept in out/etl (80 million ratings:
+3.3 GB). Every run is a process of its own with two threads and an empty data home. Ids are hashes, users and items
+skewed as in the real files, with as many of them per rating.
 """
 
 import csv
