@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,7 @@ class DuckDB:
             self._connection = ibis.duckdb.connect(
                 memory_limit=memory, threads=threads, temp_directory=str(scratch), preserve_insertion_order=False
             )
+            self._connection.raw_sql(f"SET enable_progress_bar = {sys.stdout.isatty()}")
             # Our joins have the small table on the right; DuckDB, which cannot know how long a CSV is, might hold that.
             self._connection.raw_sql("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         except duckdb.Error as error:
