@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from ibis import _
 
 from srtlib.data import pipeline
+from srtlib.data.dataset import TABLES
 from srtlib.data.engines import SHOWN, Engine
 from srtlib.data.statistics import read_counts, statistics, tidy, vocabulary
 from srtlib.paths import home, make_folder, write_text
@@ -164,18 +165,14 @@ class Preparation:
         made = [_is_made(self.data_set(part), origin, replace=False) for part, origin in origins.items()]
         if all(made):
             return
-        largest = self.scratch / "largest.parquet"
-        sample = self._sample(engine, users, items, largest)
-
-        def fill(size: int, aside: Path) -> None:
-            chosen = sample["reached"] <= max(size, sample["reached"].min())
-            _copy_rows(largest, aside / "interactions.parquet", np.repeat(chosen, sample["n"]))
-            interactions = engine.parquet(aside / "interactions.parquet")
-            engine.write(pipeline.items_of(engine.parquet(items), interactions), aside / "items.parquet")
-            _describe(engine, aside)
-
-        for part, origin in origins.items():
-            _make(self.data_set(part), origin, partial(fill, self.sizes[part]), replace=False)
+        rows = self.scratch / "largest.parquet"
+        sample = self._sample(engine, users, items, rows)
+        for part, size in sorted(self.sizes.items(), key=lambda pair: -pair[1]):
+            chosen = (sample["reached"] <= max(size, sample["reached"].min())).to_numpy()
+            fill = partial(_fill_sample, engine, rows, items, np.repeat(chosen, sample["n"]))
+            _make(self.data_set(part), origins[part], fill, replace=False)
+            rows, items = (self.data_set(part) / f"{stem}.parquet" for stem in TABLES)  # what the next is part of
+            sample = sample[chosen]
 
     def _sample(self, engine: Engine, users: Path, items: Path, path: Path) -> pd.DataFrame:
         """Write the largest sample's ratings, in order; returns n and reached of its users, in the same order."""
@@ -309,6 +306,14 @@ def _reviewers(engine: Engine, transfer: Path) -> Any:
     if not tables:
         return None
     return tables[0].union(*tables[1:], distinct=True) if tables[1:] else tables[0].distinct()
+
+
+def _fill_sample(engine: Engine, rows: Path, items: Path, chosen: npt.NDArray[np.bool_], aside: Path) -> None:
+    """A data set of the chosen rows and their items."""
+    _copy_rows(rows, aside / "interactions.parquet", chosen)
+    interactions = engine.parquet(aside / "interactions.parquet")
+    engine.write(pipeline.items_of(engine.parquet(items), interactions), aside / "items.parquet")
+    _describe(engine, aside)
 
 
 def _copy_rows(source: Path, target: Path, chosen: npt.NDArray[np.bool_]) -> None:
