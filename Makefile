@@ -38,7 +38,7 @@ test: setup
 
 # Engines past one machine: their extras, and tests that start small clusters here.
 test-cluster: setup
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cluster]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cluster,spark]"
 	$(BIN)/pytest tests/cluster
 
 book: setup

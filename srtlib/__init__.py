@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srtlib.data.dataset import Dataset, concatenate, import_tables, load_dataset, synthetic_world
+    from srtlib.data.dataset import Dataset, concatenate, load_dataset, synthetic_world
+    from srtlib.data.importing import import_data
     from srtlib.evaluate import evaluate
     from srtlib.model import SRT
     from srtlib.params import ModelParams, Recipe, TrainParams, check_parameters, load_params
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from srtlib.transfer import Method, adapt, fine_tune
 
 _HOMES = {
-    "srtlib.data.dataset": ("Dataset", "concatenate", "import_tables", "load_dataset", "synthetic_world"),
+    "srtlib.data.dataset": ("Dataset", "concatenate", "load_dataset", "synthetic_world"),
+    "srtlib.data.importing": ("import_data",),
     "srtlib.evaluate": ("evaluate",),
     "srtlib.model": ("SRT",),
     "srtlib.params": ("ModelParams", "Recipe", "TrainParams", "check_parameters", "load_params"),
@@ -49,7 +51,7 @@ __all__ = [
     "concatenate",
     "evaluate",
     "fine_tune",
-    "import_tables",
+    "import_data",
     "load_dataset",
     "load_params",
     "new_model",

@@ -1,4 +1,4 @@
-"""The command line: srt train | sweep | evaluate | recommend | plan.
+"""The command line: srt data | train | sweep | evaluate | recommend | plan.
 
 Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130 interrupted.
 """
@@ -6,18 +6,27 @@ Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself w
 import argparse
 import json
 import math
+import numbers
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from srtlib.params import RECIPES, ModelParams, Recipe, TrainParams, load_params, parse
 from srtlib.paths import runs_root
 
 EXAMPLES = {
+    "data prepare": "srt data prepare amazon --raw path/to/downloads --memory 4GB\n"
+    "  srt data prepare amazon --only-few 1M",
+    "data list": "srt data list",
+    "data describe": "srt data describe amazon-100K --json",
+    "data import": "srt data import --interactions reviews.json.gz --items products.csv --name mine "
+    "--column user_id=reviewerID --column timestamp=unixReviewTime",
     "train": "srt train synthetic --d-model 64 --n-layers 2 --set epochs=5\n"
     "  torchrun --nproc-per-node 2 -m srtlib.cli train synthetic --d-model 64",
     "sweep": "srt sweep params/S.yaml --dataset synthetic\n"
@@ -47,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"srt: {error}", file=sys.stderr)
         return 1
     if result is not None:
-        print(json.dumps(result, default=str) if options.json else _as_text(result))
+        print(_as_json(result) if options.json else _as_text(result))
     return 0
 
 
@@ -64,9 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
-        one = commands.add_parser(
-            name,
+    def command(name: str, run: Any, help_text: str, among: Any = commands) -> argparse.ArgumentParser:
+        one = among.add_parser(
+            name.rpartition(" ")[2],
             help=help_text,
             description=help_text,
             epilog=f"example:\n  {EXAMPLES[name]}",
@@ -75,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--json", action="store_true", help="print the result as JSON")
         one.set_defaults(run=run)
         return one
+
+    _add_data_commands(commands, command)
 
     one = command("train", _train, "Train one model and record the run.")
     one.add_argument("dataset", help="a name or a folder")
@@ -125,6 +136,79 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+# ---- srt data -------------------------------------------------------------------------------------------------------
+
+
+def _add_data_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    data = commands.add_parser("data", help="Prepare, import, list and describe data sets.")
+    among = data.add_subparsers(required=True, metavar="command")
+
+    one = command("data prepare", _data_prepare, "Public files -> data sets; what is finished is skipped.", among)
+    one.add_argument("source", choices=["amazon"])
+    one.add_argument("--raw", type=Path, help="a folder that has the raw files (default: download them)")
+    one.add_argument("--steps", help="some of download,items,transfer,users,samples,vocabulary (default: all)")
+    one.add_argument("--only-few", type=_number, metavar="N", help="read only the first N ratings, for a trial")
+    one.add_argument("--seed", type=int, default=0, help="of the samples of users")
+    one.add_argument("--engine", choices=["duckdb", "spark"], default="duckdb")
+    one.add_argument("--master", metavar="URL", help="of a Spark cluster (default: this machine)")
+    one.add_argument("--memory", default="4GB", help="of the engine; what needs more goes to disk (default: 4GB)")
+    one.add_argument("--threads", type=int, help="default: every core")
+
+    command("data list", _data_list, "The data sets that there are.", among)
+
+    one = command("data describe", _data_describe, "What a data set holds.", among)
+    one.add_argument("dataset", help="a name or a folder")
+
+    one = command("data import", _data_import, "Your interactions and items -> a data set.", among)
+    one.add_argument("--interactions", type=Path, required=True, help="CSV, JSON lines or Parquet; .gz too")
+    one.add_argument("--items", type=Path, required=True, help="CSV, JSON lines or Parquet; .gz too")
+    one.add_argument("--name", required=True, help="of the data set")
+    one.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="a column of another name")
+
+
+def _data_prepare(options: argparse.Namespace) -> pd.DataFrame:
+    with _extra("amazon"):
+        from srtlib.data import amazon
+
+    steps = options.steps.split(",") if options.steps else amazon.STEPS
+    names = ("raw", "only_few", "seed", "engine", "memory", "threads", "master")
+    return amazon.prepare(steps=steps, **{name: getattr(options, name) for name in names})
+
+
+def _data_list(options: argparse.Namespace) -> pd.DataFrame:
+    from srtlib.data.dataset import list_datasets
+
+    return list_datasets()
+
+
+def _data_describe(options: argparse.Namespace) -> pd.DataFrame:
+    with _extra("amazon"):
+        from srtlib.data.statistics import describe
+
+    return describe(options.dataset)[0]
+
+
+def _data_import(options: argparse.Namespace) -> pd.DataFrame:
+    with _extra("amazon"):
+        from srtlib.data.importing import import_data
+        from srtlib.data.statistics import describe
+
+    columns = dict(_pair(column, "--column", "OURS=THEIRS") for column in options.column)
+    return describe(import_data(options.interactions, options.items, options.name, columns))[0]
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say which extra an import needs where it fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise RuntimeError(f"{error}; pip install 'srtlib[{name}]'") from None
+
+
+# ---- the other commands ---------------------------------------------------------------------------------------------
+
+
 def _train(options: argparse.Namespace) -> dict[str, Any] | None:
     from srtlib import distributed
     from srtlib.data.dataset import load_dataset
@@ -145,9 +229,7 @@ def _override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """A recipe with KEY=VALUE settings put in, each into the model's or the training's parameters."""
     model, train = recipe.model.model_dump(), recipe.train.model_dump()
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set {setting}: expected KEY=VALUE")
+        key, value = _pair(setting, "--set", "KEY=VALUE")
         (model if key in ModelParams.model_fields else train)[key] = yaml.safe_load(value)
     return Recipe(name=recipe.name, model=parse(ModelParams, model, "--set"), train=parse(TrainParams, train, "--set"))
 
@@ -217,14 +299,31 @@ def _recommend(options: argparse.Namespace) -> dict[str, Any] | None:
     return None
 
 
+def _pair(text: str, option: str, expected: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{option} {text}: expected {expected}")
+    return key, value
+
+
 def _number(text: str) -> int:
     """A count such as 500000, 500K or 5M."""
     return int(_amount(text))
 
 
-def _as_text(result: dict[str, Any]) -> str:
+def _as_json(result: dict[str, Any] | pd.DataFrame) -> str:
+    return json.dumps(result.to_dict("records") if isinstance(result, pd.DataFrame) else result, default=str)
+
+
+def _as_text(result: dict[str, Any] | pd.DataFrame) -> str:
+    if isinstance(result, pd.DataFrame):
+        return result.map(_cell).to_string(index=False)
     width = max(map(len, result))
     return "\n".join(f"{key:<{width}}  {_value(value)}" for key, value in result.items())
+
+
+def _cell(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:,}" if isinstance(value, numbers.Real) else str(value)
 
 
 def _value(value: Any) -> str:

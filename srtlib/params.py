@@ -246,12 +246,22 @@ class PublishedRuns(Params):
     n_resamples: PositiveInt = Field(default=1000, description="bootstrap resamples behind an interval")
 
 
+class DataStudy(Params):
+    """What the data notebook prepares and describes."""
+
+    users: PositiveInt = Field(default=30_000, description="users of the made raw files")
+    samples: list[PositiveInt] = Field(
+        default=[1_000, 3_000, 10_000, 30_000], min_length=1, description="interactions of the nested samples"
+    )
+
+
 class SizeParams(Params):
     """What a size stands for: one section per notebook."""
 
     scaling: Scaling
     transfer: Transfer = Transfer(models=[Architecture(d_model=64)])
     published_runs: PublishedRuns = PublishedRuns()
+    data: DataStudy = DataStudy()
 
 
 P = TypeVar("P", bound=Params)

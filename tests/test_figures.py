@@ -322,3 +322,33 @@ def test_no_torch() -> None:
 def _close() -> Iterator[None]:
     yield
     plt.close("all")
+
+
+# The data
+
+
+def test_funnel_bars_are_the_counts_from_the_top() -> None:
+    stages = pd.DataFrame({"stage": ["in", "kept", "sample"], "ratings": [200, 50, 10]})
+    (ax,) = figures.funnel(stages).axes
+    assert [bar.get_width() for bar in ax.patches] == [200, 50, 10]
+    assert [text.get_text() for text in ax.texts] == ["200 (100.0%)", "50 (25.0%)", "10 (5.0%)"]
+    assert ax.yaxis_inverted()
+
+
+def test_popularity_and_lengths_come_from_histograms() -> None:
+    """Items with 9, 4, 4 and 1 interactions; users with as many."""
+    rows = pd.DataFrame({"set": "mine", "value": [1, 4, 9], "count": [1, 2, 1]})
+    (line,) = figures.popularity(rows).axes[0].lines
+    assert line.get_xdata().tolist() == [1, 3, 4]
+    assert line.get_ydata().tolist() == [9, 4, 1]
+    (line,) = figures.sequence_lengths(rows).axes[0].lines
+    assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == {9: 25, 4: 75, 1: 100}
+
+
+def test_growth_has_a_line_per_set_and_panel() -> None:
+    growth = pd.DataFrame(
+        {"set": ["a", "a", "b", "b"], "users": [1, 2, 1, 3], "items": [5, 6, 7, 8], "words": [1, 2, 3, 4]}
+    )
+    above, below = figures.catalogue_growth(growth).axes
+    assert [line.get_ydata().tolist() for line in above.lines] == [[5, 6], [7, 8]]
+    assert [line.get_ydata().tolist() for line in below.lines] == [[1, 2], [3, 4]]

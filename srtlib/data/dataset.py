@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from srtlib.data.synthetic import World, generate
 from srtlib.paths import dataset_folders, home, make_folder
@@ -26,6 +27,7 @@ FORMAT = (
 SYNTHETIC = {"synthetic": "a", "synthetic_b": "b"}  # name -> domain of the synthetic world
 SYNTHETIC_USERS = 40_000
 MIN_LENGTH = 3  # one interaction to train on, one to validate, one to test
+TABLES = ("interactions", "items")
 Split = str
 
 
@@ -209,8 +211,8 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
     >>> load_dataset("synthetic").n_items > 1000
     True
     """
-    folder = _find(name_or_path, seed)
-    tables = [_table_path(folder, stem) for stem in ("interactions", "items")]
+    folder = find_folder(name_or_path, seed)
+    tables = [table_path(folder, stem) for stem in TABLES]
     digest = hashlib.sha256(f"v1:{seed}".encode())
     for path in tables:
         with path.open("rb") as stream:
@@ -225,23 +227,29 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
     return replace(_open(prepared), name=_name(name_or_path, folder))
 
 
-def import_tables(name: str, interactions: Path | str, items: Path | str) -> Path:
-    """Make a data set of two tables, CSV or Parquet, that lie anywhere; returns its folder, which `load_dataset` takes.
+def list_datasets() -> pd.DataFrame:
+    """The data sets that are known by name, those of SRT_DATA first: name, interactions, items, megabytes, folder.
 
-    The folder is <name>-<hash of the tables> in the data home, so other tables under the same name are another data
-    set. Raises ValueError, and writes nothing, for tables that cannot be used.
+    Numbers of rows are those of Parquet files; of a CSV file they are null.
+
+    >>> list_datasets().columns.tolist()
+    ['name', 'interactions', 'items', 'megabytes', 'folder']
     """
-    tables = {"interactions": read_table(Path(interactions)), "items": read_table(Path(items))}
-    digest = hashlib.sha256()
-    for table in tables.values():
-        digest.update(table.to_csv(index=False).encode())
+    rows = []
+    for folder in (path for root in dataset_folders() for path in sorted(root.glob("*/"))):
+        tables = {
+            stem: path for stem in TABLES for path in folder.glob(f"{stem}.*") if path.suffix in (".parquet", ".csv")
+        }
+        if len(tables) == len(TABLES):
+            sizes = {stem: _n_rows(path) for stem, path in tables.items()}
+            megabytes = round(sum(path.stat().st_size for path in folder.glob("*")) / 1e6, 1)
+            rows.append({"name": folder.name, **sizes, "megabytes": megabytes, "folder": str(folder)})
+    table = pd.DataFrame(rows, columns=["name", *TABLES, "megabytes", "folder"])
+    return table.astype(dict.fromkeys(TABLES, "Int64"))
 
-    def fill(aside: Path) -> None:
-        build_dataset(tables["interactions"], tables["items"], name)
-        for stem, table in tables.items():
-            table.to_parquet(aside / f"{stem}.parquet", index=False)
 
-    return make_folder(home() / f"{name}-{digest.hexdigest()[:8]}", fill)
+def _n_rows(path: Path) -> int | None:
+    return pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
 
 
 def synthetic_world(name: str, seed: int = 0) -> World:
@@ -293,7 +301,8 @@ def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, se
     )
 
 
-def _find(name_or_path: str | Path, seed: int) -> Path:
+def find_folder(name_or_path: str | Path, seed: int = 0) -> Path:
+    """The folder of a data set known by its name or path; a synthetic world is made from `seed` if it is absent."""
     name = str(name_or_path)
     if name in SYNTHETIC:
         world = synthetic_world(name, seed)
@@ -313,7 +322,8 @@ def _name(name_or_path: str | Path, folder: Path) -> str:
     return str(name_or_path) if str(name_or_path) in SYNTHETIC else folder.name
 
 
-def _table_path(folder: Path, stem: str) -> Path:
+def table_path(folder: Path, stem: str) -> Path:
+    """The file of a table (interactions or items) in a data set's folder, Parquet or CSV."""
     for path in (folder / f"{stem}.parquet", folder / f"{stem}.csv"):
         if path.is_file():
             return path

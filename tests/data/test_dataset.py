@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib.data.dataset import Dataset, build_dataset, concatenate, import_tables, load_dataset
-from srtlib.paths import home
+from srtlib.data.dataset import Dataset, build_dataset, concatenate, load_dataset
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -179,24 +178,6 @@ def test_a_file_that_is_no_table(tmp_path: Path, tables: Tables) -> None:
     (folder / "items.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"no items.parquet or items.csv"):
         load_dataset(folder)
-
-
-def test_tables_that_lie_anywhere_become_a_data_set(tmp_path: Path, tables: Tables) -> None:
-    log, items = tmp_path / "clicks.csv", tmp_path / "products.csv"
-    tables[0].to_csv(log, index=False)
-    tables[1].to_csv(items, index=False)
-    folder = import_tables("shop", log, items)
-    assert folder.parent == home()
-    assert import_tables("shop", log, items) == folder
-    data = load_dataset(folder.name)
-    assert data.name == folder.name
-    assert sequences(data) == sequences(build_dataset(*tables, name="shop"))
-    tables[0][tables[0]["user_id"] != "u7"].to_csv(log, index=False)
-    assert import_tables("shop", log, items) != folder
-    before = sorted(home().iterdir())
-    with pytest.raises(ValueError, match="interactions: no column user_id"):
-        import_tables("shop", items, items)
-    assert sorted(home().iterdir()) == before
 
 
 def test_vectors_follow_their_items(dataset: Dataset) -> None:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from srtlib.data import synthetic
-from srtlib.data.dataset import import_tables, load_dataset
+from srtlib.data.dataset import load_dataset
+from srtlib.data.importing import import_data
 from srtlib.data.synthetic import MAX_LENGTH, MIN_LENGTH, World, example_tables, generate
 
 SMALL = World(n_items=120, n_categories=4, n_brands=8, seed=3)
@@ -155,6 +156,6 @@ def test_the_example_is_a_pair_of_csv_files(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(synthetic, "EXAMPLE_USERS", 50)
     paths = example_tables(seed=5)
     assert [path.name for path in paths] == ["interactions.csv", "items.csv"]
-    data = load_dataset(import_tables("example", *paths))
+    data = load_dataset(import_data(*paths))
     assert (data.n_users, data.n_items) == (50, 2_000)
     assert data.text_fields == ("title", "brand", "categories")

@@ -1,0 +1,236 @@
+"""The data pipeline as Ibis expressions: the same on DuckDB and on Spark.
+
+Metadata lines become items, ratings become users with their counts, users are sampled by a hash, and the sample's
+ratings become a data set. Nothing here reads or writes a file. Source: the authors' released pipeline, step by step.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+from collections.abc import Callable
+
+import ibis
+import numpy as np
+import pandas as pd
+from ibis import _
+from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
+
+MIN_RATINGS = 5  # of a user who is kept
+CATEGORIES, CATEGORY_LENGTH = 3, 40  # how many categories are kept, of those shorter than this [characters]
+ITEM = {"asin": "string", "title": "string", "brand": "string", "category": "array<string>"}
+REVIEW = {"reviewerID": "string", "asin": "string", "overall": "string", "unixReviewTime": "string"}
+ASIN = r"['\"]asin['\"]\s*:\s*['\"]([^'\"]*)"
+PAGE_SCRIPT = "getTime"  # a title that says so is the JavaScript of a page
+TIE = 15  # hexadecimal digits of the hash that breaks ties: 60 bits, the most that fit a signed number
+
+
+# ---- items ----------------------------------------------------------------------------------------------------------
+
+
+def parsed_items(lines: Table, fields: StructValue) -> Table:
+    """A row per line of metadata: number, item_id, title, brand, categories, `usable`, and a bad line's beginning.
+
+    A line is bad where it is no JSON object with an `asin`; it is not usable where its title is blank or a page's
+    JavaScript. HTML entities are resolved, white space is made single blanks. Of a list of categories the first three
+    shorter than 40 characters are kept, joined by " > ".
+    """
+    found = lines.select("number", "line", item=fields).mutate(
+        item_id=_.item.asin,
+        raw=_.item.title.fill_null(""),
+        brand=clean(_.item.brand.fill_null("")),
+        categories=clean(
+            _.item.category.filter(lambda name: name.length() < CATEGORY_LENGTH)[:CATEGORIES].join(" > ").fill_null("")
+        ),
+    )
+    bad = found.item_id.isnull() | (found.item_id.strip() == "")
+    return found.select(
+        "number",
+        "item_id",
+        title=clean(found.raw),
+        brand=found.brand,
+        categories=found.categories,
+        usable=~bad & (found.raw.strip() != "") & ~found.raw.contains(PAGE_SCRIPT),
+        bad=ibis.ifelse(bad, found.line[:200], None),
+    )
+
+
+def clean(text: StringValue) -> StringValue:
+    """HTML entities resolved, white space made single blanks.
+
+    >>> connection = ibis.duckdb.connect()
+    >>> titles = ibis.memtable({"title": ["Pen &amp;  ink", "Desk"]})
+    >>> connection.execute(titles.select(title=clean(titles.title)))["title"].tolist()
+    ['Pen & ink', 'Desk']
+    >>> connection.disconnect()
+    """
+    resolved = ibis.ifelse(text.contains("&"), _unescape(text), text)
+    return resolved.re_replace(r"\s+", " ").strip()
+
+
+@ibis.udf.scalar.python
+def _unescape(text: str) -> str:
+    return html.unescape(text)
+
+
+def last_of_each(parsed: Table) -> Table:
+    """item_id, title, brand, categories; of several rows of an item the last wins."""
+    last = parsed.group_by("item_id").agg(number=_.number.max()).select("number")
+    return parsed.semi_join(last, "number").select("item_id", "title", "brand", "categories")
+
+
+def literal_lines(lines: Table, interactions: Table) -> Table:
+    """The lines of the 2014 metadata, Python literals, that the interactions' items need; as JSON of 2018's form."""
+    needed = lines.mutate(item_id=_.line.re_extract(ASIN, 1)).semi_join(interactions, "item_id")
+    return needed.select("number", line=_json_of_literal(needed.line))
+
+
+@ibis.udf.scalar.python
+def _json_of_literal(line: str) -> str:
+    """Only Python reads Python literals. Of several category paths the first is kept."""
+    try:
+        item = ast.literal_eval(line)
+        return json.dumps({**item, "category": next(iter(item.get("categories", [])), [])})
+    except (ValueError, SyntaxError, TypeError, AttributeError):
+        return ""
+
+
+def reviews(lines: Table, fields: StructValue) -> Table:
+    """user_id, item_id, rating, timestamp of lines of reviews; user_id is null where a line is not usable."""
+    found = lines.select("line", review=fields).select(
+        "line",
+        item_id=_.review.asin,
+        user_id=_.review.reviewerID,
+        rating=_.review.overall,
+        timestamp=_.review.unixReviewTime,
+    )
+    return checked_ratings(found)
+
+
+def items_for(interactions: Table, parsed: Table) -> Table:
+    """The items of the interactions with what `parsed` knows of them; none is lost, a title may be empty."""
+    ids = interactions.select("item_id").distinct()
+    known = last_of_each(parsed.filter(parsed.item_id.notnull()))
+    found = ids.left_join(known, "item_id").select("item_id", "title", "brand", "categories")
+    return found.fill_null("").order_by("item_id")
+
+
+# ---- ratings --------------------------------------------------------------------------------------------------------
+
+
+def checked_ratings(text: Table) -> Table:
+    """Ratings read as text with numbers made of numbers; user_id is null where a row is not usable."""
+    rating, timestamp = text.rating.try_cast("float64"), text.timestamp.try_cast("float64")
+    whole = text.item_id.notnull() & rating.notnull() & timestamp.notnull()
+    return text.select(
+        "item_id",
+        user_id=ibis.ifelse(whole, text.user_id, None),
+        rating=rating.cast("float32"),
+        timestamp=timestamp.cast("int64"),
+    )
+
+
+def users(ratings: Table, items: Table) -> Table:
+    """user_id, ratings, known: each user's ratings, and how many of them name an item of `items`.
+
+    The row without a user_id counts the rows that are not usable.
+    """
+    catalogue = items.select(known="item_id")
+    joined = ratings.left_join(catalogue, ratings.item_id == catalogue.known)
+    return joined.group_by("user_id").agg(ratings=_.count(), known=_.known.count())
+
+
+def funnel(users: Table, reviewers: Table | None) -> Table:
+    """One row of counts: what each step keeps and drops, in ratings and in users.
+
+    reviewers: user_id of everybody in a transfer set, whom pre-training must not see; None where there is no such set.
+    """
+    real = users.filter(_.user_id.notnull())
+    warm = real.filter(_.known >= MIN_RATINGS)
+    held_out = warm.limit(0) if reviewers is None else warm.semi_join(reviewers, "user_id")
+    every = real.agg(
+        ratings_usable=_.ratings.sum(),
+        ratings_without_metadata=(_.ratings - _.known).sum(),
+        users=(_.known > 0).sum(),
+        users_with_5_ratings=(_.known >= MIN_RATINGS).sum(),
+        ratings_of_cold_users=ibis.ifelse(_.known < MIN_RATINGS, _.known, 0).sum(),
+        ratings_of_warm_users=ibis.ifelse(_.known >= MIN_RATINGS, _.known, 0).sum(),
+    )
+    unusable = users.filter(_.user_id.isnull()).agg(ratings_unusable=_.ratings.sum())
+    out = held_out.agg(users_in_transfer_sets=_.count(), ratings_of_transfer_users=_.known.sum().fill_null(0))
+    joined = every.cross_join(unusable).cross_join(out)
+    return joined.mutate(
+        ratings_kept=_.ratings_of_warm_users - _.ratings_of_transfer_users,
+        users_kept=_.users_with_5_ratings - _.users_in_transfer_sets,
+    ).drop("ratings_of_warm_users")
+
+
+def pool(users: Table, reviewers: Table | None) -> Table:
+    """user_id, n: the users who may be sampled, and how many interactions each has."""
+    kept = users.filter(_.user_id.notnull() & (_.known >= MIN_RATINGS))
+    if reviewers is not None:
+        kept = kept.anti_join(reviewers, "user_id")
+    return kept.select("user_id", n=_.known)
+
+
+# ---- samples --------------------------------------------------------------------------------------------------------
+
+
+def shuffled(pool: Table, seed: int) -> Table:
+    """The pool with `key`, the MD5 of "seed:user": its order is that of `Dataset.sample_users`, on any engine."""
+    return pool.mutate(key=(ibis.literal(f"{seed}:") + pool.user_id).hexdigest("md5"))
+
+
+def bucket_sizes(shuffled: Table) -> Table:
+    """bucket, n: interactions per first three digits of the key."""
+    return shuffled.group_by(bucket=_.key[:3]).agg(n=_.n.sum())
+
+
+def sampled_users(shuffled: Table, buckets: pd.DataFrame, n_interactions: int) -> Table:
+    """user_id, n, reached, place: users in the order of their keys until `n_interactions` are reached.
+
+    `reached` cumulates interactions, so that a smaller sample is the rows with a smaller `reached`; the first user is
+    always there. `place` numbers the users by user_id. buckets: what `bucket_sizes` found, so that only the users that
+    may be needed are put into order.
+    """
+    buckets = buckets.sort_values("bucket")
+    enough = int(np.searchsorted(buckets["n"].cumsum(), n_interactions))
+    near = shuffled.filter(_.key[:3] <= str(buckets["bucket"].iloc[min(enough, len(buckets) - 1)]))
+    reached = near.n.sum().over(ibis.cumulative_window(order_by=near.key))
+    found = near.mutate(reached=reached.cast("int64"))
+    chosen = found.filter((_.reached <= n_interactions) | (_.reached == _.n))
+    return chosen.select("user_id", "n", "reached", place=ibis.row_number().over(order_by=chosen.user_id).cast("int32"))
+
+
+def sampled_ratings(ratings: Table, items: Table, sample: Table) -> Table:
+    """user_id, item_id, timestamp, rating, place: the ratings of the sample's users for known items."""
+    chosen = ratings.inner_join(sample.select("user_id", "place"), "user_id").semi_join(items, "item_id")
+    return chosen.select("user_id", "item_id", "timestamp", "rating", "place")
+
+
+def in_order(ratings: Table, seed: int, number: Callable[[StringValue], IntegerValue], user: str = "user_id") -> Table:
+    """Ratings sorted by user and time, ties broken by a seeded hash of the row; without the column `place`.
+
+    Never by item: many ratings have the day for a time, and the order of ASINs would leak. number: the
+    engine's number of hexadecimal digits. user: the column to sort by; `place`, a number in the order of user_id, sorts
+    faster.
+    """
+    row = ratings.user_id + "\t" + ratings.item_id + "\t" + ratings.timestamp.cast("string")
+    tie = (ibis.literal(f"{seed}:") + row).hexdigest("md5")[:TIE]
+    ordered = ratings.mutate(tie=number(tie)).order_by(user, "timestamp", "tie", "rating")
+    return ordered.select("user_id", "item_id", "timestamp", "rating")
+
+
+def items_of(items: Table, interactions: Table) -> Table:
+    """The items that occur in the interactions, by item_id."""
+    return items.semi_join(interactions, "item_id").order_by("item_id")
+
+
+# ---- distributions --------------------------------------------------------------------------------------------------
+
+
+def distribution(interactions: Table, column: str) -> Table:
+    """value, count: how many users (or items; `column` is user_id or item_id) have how many interactions."""
+    per_one = interactions.group_by(column).agg(value=_.count())
+    return per_one.group_by("value").agg(count=_.count()).order_by("value")

@@ -1,0 +1,158 @@
+"""What a data set holds: counts, lengths of sequences, popularity of items, vocabulary; tables to compare and draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+import ibis
+import numpy as np
+import pandas as pd
+from ibis import _
+from ibis.expr.types import Table
+
+from srtlib.data.dataset import MIN_LENGTH, Dataset, find_folder, load_dataset, table_path
+from srtlib.data.pipeline import distribution
+from srtlib.data.text import token_bags, train_tokenizer
+from srtlib.paths import write_text
+
+QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.99)
+DISTRIBUTIONS = {"sequence_length": "user_id", "item_popularity": "item_id"}
+FIELDS = {"title": 40, "brand": 8}  # the paper's text fields and how many tokens of each it keeps
+GROWTH = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)  # interactions of recorded samples
+VOCABULARY = 30_000  # the paper's
+
+
+def statistics(interactions: Table, items: Table) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The counts of a data set (statistic, value) and its distributions (distribution, value, count).
+
+    In a distribution, `count` users (or items) have `value` interactions each. Both come from aggregates, so that the
+    data may be larger than memory.
+    """
+    found = {name: distribution(interactions, column).to_pandas() for name, column in DISTRIBUTIONS.items()}
+    lengths, popularity = found.values()
+    text = {f"items_with_{name}": (_[name].fill_null("") != "").sum() for name in items.columns if name != "item_id"}
+    catalogue = items.agg(items=_.count(), **text).to_pandas().iloc[0]
+    times = interactions.agg(first=_.timestamp.min(), last=_.timestamp.max()).to_pandas().iloc[0]
+    counts = {
+        "users": lengths["count"].sum(),
+        "interactions": (lengths["value"] * lengths["count"]).sum(),
+        "training_targets": ((lengths["value"] - MIN_LENGTH).clip(lower=0) * lengths["count"]).sum(),
+        **catalogue,
+        "items_with_interactions": popularity["count"].sum(),
+        **_spread("sequence_length", lengths),
+        **_spread("item_popularity", popularity),
+        "first_timestamp": times["first"],
+        "last_timestamp": times["last"],
+    }
+    tables = [table.assign(distribution=name)[["distribution", "value", "count"]] for name, table in found.items()]
+    return tidy(counts), pd.concat(tables, ignore_index=True)
+
+
+def describe(name_or_path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`statistics` of a data set on disk, known by its name or its path.
+
+    >>> counts, distributions = describe("synthetic")
+    >>> int(counts.set_index("statistic").loc["items", "value"])
+    5000
+    """
+    folder = find_folder(name_or_path)
+    connection = ibis.duckdb.connect()
+    read = {".parquet": connection.read_parquet, ".csv": connection.read_csv}
+    paths = [table_path(folder, stem) for stem in ("interactions", "items")]
+    try:
+        return statistics(*(read[path.suffix](path) for path in paths))
+    finally:
+        connection.disconnect()
+
+
+def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.DataFrame:
+    """The vocabulary of titles and brands (statistic, value), counted as the authors do.
+
+    A byte-pair tokenizer of at most `vocab_size` pieces is learnt from all titles and brands; a field's vocabulary is
+    the pieces that occur in it, and `vocabulary` is the sum over both fields, the rows of the model's embeddings.
+    catalogue: title, brand, text without nulls.
+
+    >>> catalogue = pd.DataFrame({"title": ["red pen", "red ink"], "brand": ["acme", "acme"]})
+    >>> vocabulary(catalogue, 100).set_index("statistic")["value"].to_dict()
+    {'vocabulary': 4, 'vocabulary_title': 3, 'vocabulary_brand': 1, 'tokens': 6}
+    """
+    tokenizer = train_tokenizer((text for field in FIELDS for text in catalogue[field]), vocab_size)
+    bags = token_bags(catalogue, tokenizer, FIELDS)
+    sizes = {f"vocabulary_{field}": len(np.unique(bags.ids[field])) for field in FIELDS}
+    return tidy({"vocabulary": sum(sizes.values()), **sizes, "tokens": sum(map(len, bags.ids.values()))})
+
+
+def growth(dataset: Dataset, n_interactions: list[int], seed: int = 0) -> pd.DataFrame:
+    """How a catalogue grows with its users: one row per nested sample of users.
+
+    Columns: users, interactions, training_targets, items, words (different words in the titles).
+    """
+    samples = [dataset.sample_users(n_interactions=n, seed=seed) for n in n_interactions]
+    rows = [
+        {
+            "users": sample.n_users,
+            "interactions": sample.n_interactions,
+            "training_targets": sample.n_targets,
+            "items": sample.n_items,
+            "words": sample.catalogue["title"].str.lower().str.findall(r"\w+").explode().nunique(),
+        }
+        for sample in samples
+    ]
+    return pd.DataFrame(rows)
+
+
+def growth_exponents(growth: pd.DataFrame) -> pd.Series:
+    """How items and words grow with users: slopes of their logarithms, from the smallest sample to the largest.
+
+    >>> growth_exponents(pd.DataFrame({"users": [1, 100], "items": [2, 20], "words": [3, 3]})).to_dict()
+    {'items': 0.5, 'words': 0.0}
+    """
+    ends = np.log(growth.sort_values("users")[["users", "items", "words"]].iloc[[0, -1]])
+    return ends[["items", "words"]].diff().iloc[-1] / ends["users"].diff().iloc[-1]
+
+
+def record(names: Sequence[str], folder: Path, seed: int = 0) -> None:
+    """Describe data sets and write what the book shows of them: statistics.csv, distributions.csv, growth.csv.
+
+    Every row carries the set's name; statistics.csv has its fingerprint and the day as well.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {"statistics": [], "distributions": [], "growth": []}
+    for name in names:
+        dataset = load_dataset(name, seed)
+        counts, distributions = describe(name)
+        about = {"fingerprint": dataset.fingerprint, "seed": seed, "date": f"{date.today():%Y-%m-%d}"}
+        sizes = [n for n in GROWTH if n < dataset.n_interactions]
+        found = (counts.assign(**about), distributions, growth(dataset, [*sizes, dataset.n_interactions], seed))
+        for kind, table in zip(tables, found, strict=True):
+            table.insert(0, "set", name)
+            tables[kind].append(table)
+    for kind, parts in tables.items():
+        write_text(folder / f"{kind}.csv", pd.concat(parts).to_csv(index=False))
+
+
+def tidy(counts: Mapping[str, float]) -> pd.DataFrame:
+    """Counts as a table with the columns statistic and value; whole numbers stay whole."""
+    return pd.DataFrame({"statistic": list(counts), "value": pd.Series(list(counts.values()), dtype=object)})
+
+
+def read_counts(path: Path) -> pd.DataFrame:
+    """A table of counts as `tidy` made it, from its CSV file."""
+    table = pd.read_csv(path, dtype=str)
+    return tidy(
+        {name: int(v) if v.isdigit() else float(v) for name, v in zip(table["statistic"], table["value"], strict=True)}
+    )
+
+
+def _spread(name: str, histogram: pd.DataFrame) -> dict[str, float]:
+    """Mean, extremes and quantiles of a histogram (value, count)."""
+    values, counts = histogram["value"].to_numpy(), histogram["count"].to_numpy()
+    reached = np.cumsum(counts)
+    quantiles = values[np.searchsorted(reached, np.array(QUANTILES) * reached[-1])]
+    return {
+        f"{name}_mean": round(float(values @ counts / reached[-1]), 4),
+        f"{name}_min": values[0],
+        **{f"{name}_p{100 * q:.0f}": value for q, value in zip(QUANTILES, quantiles, strict=True)},
+        f"{name}_max": values[-1],
+    }
