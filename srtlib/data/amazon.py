@@ -134,7 +134,6 @@ def scaled_sets() -> pd.DataFrame:
     rows = pd.DataFrame([{"set": name, **{f"{key}, authors": PUBLISHED[name, key] for key in keys}} for name in names])
     recorded = home() / "amazon" / "statistics.csv"
     ours = pd.read_csv(recorded) if recorded.is_file() else pd.DataFrame(columns=["set", "statistic", "value"])
-    wide = ours[ours["statistic"].isin(keys)].pivot(index="set", columns="statistic", values="value").reindex(names)
-    for key in keys:
-        rows[f"{key}, ours"] = pd.array(wide[key] if key in wide else [None] * len(names), dtype="Int64")
-    return rows
+    wide = ours[ours["statistic"].isin(keys)].pivot(index="set", columns="statistic", values="value")
+    wide = wide.reindex(index=names, columns=keys).astype(float).astype("Int64").reset_index(drop=True)
+    return rows.join(wide.add_suffix(", ours"))

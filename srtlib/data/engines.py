@@ -212,8 +212,8 @@ def _from_json(line: StringValue, structure: str, fields: Mapping[str, str]) -> 
     return parse(line, structure)
 
 
-@ibis.udf.scalar.builtin(name="conv")
-def _conv(digits: str, base: int, to_base: int) -> str:
+@ibis.udf.scalar.builtin(name="conv", signature=(("string", "int64", "int64"), "string"))
+def _conv(digits, base, to_base):  # type: ignore[no-untyped-def]
     """Spark's."""
 
 

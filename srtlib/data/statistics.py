@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import ibis
 import numpy as np
@@ -76,7 +77,7 @@ def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.Data
 
     >>> catalogue = pd.DataFrame({"title": ["red pen", "red ink"], "brand": ["acme", "acme"]})
     >>> vocabulary(catalogue, 100).set_index("statistic")["value"].to_dict()
-    {'vocabulary': 4, 'vocabulary_title': 3, 'vocabulary_brand': 1, 'tokens': 6}
+    {'vocabulary': 8, 'vocabulary_title': 7, 'vocabulary_brand': 1, 'tokens': 12}
     """
     tokenizer = train_tokenizer((text for field in FIELDS for text in catalogue[field]), vocab_size)
     bags = token_bags(catalogue, tokenizer, FIELDS)
@@ -109,8 +110,9 @@ def growth_exponents(growth: pd.DataFrame) -> pd.Series:
     >>> growth_exponents(pd.DataFrame({"users": [1, 100], "items": [2, 20], "words": [3, 3]})).to_dict()
     {'items': 0.5, 'words': 0.0}
     """
-    ends = np.log(growth.sort_values("users")[["users", "items", "words"]].iloc[[0, -1]])
-    return ends[["items", "words"]].diff().iloc[-1] / ends["users"].diff().iloc[-1]
+    first, *_between, last = growth.sort_values("users").to_dict("records")
+    users = np.log(last["users"] / first["users"])
+    return pd.Series({name: float(np.log(last[name] / first[name]) / users) for name in ("items", "words")})
 
 
 def record(names: Sequence[str], folder: Path, seed: int = 0) -> None:
@@ -122,7 +124,7 @@ def record(names: Sequence[str], folder: Path, seed: int = 0) -> None:
     for name in names:
         dataset = load_dataset(name, seed)
         counts, distributions = describe(name)
-        about = {"fingerprint": dataset.fingerprint, "seed": seed, "date": f"{date.today():%Y-%m-%d}"}
+        about: dict[str, Any] = {"fingerprint": dataset.fingerprint, "seed": seed, "date": f"{date.today():%Y-%m-%d}"}
         sizes = [n for n in GROWTH if n < dataset.n_interactions]
         found = (counts.assign(**about), distributions, growth(dataset, [*sizes, dataset.n_interactions], seed))
         for kind, table in zip(tables, found, strict=True):

@@ -69,9 +69,15 @@ def _metadata(items: pd.DataFrame, rng: np.random.Generator) -> list[dict[str, A
 
 
 def _rows(items: pd.DataFrame) -> list[dict[str, Any]]:
+    rows: list[dict[Any, str]] = items.to_dict("records")
     return [
-        {"asin": row.item_id, "title": row.title, "brand": row.brand, "category": row.categories.split(" > ")}
-        for row in items.itertuples()
+        {
+            "asin": row["item_id"],
+            "title": row["title"],
+            "brand": row["brand"],
+            "category": row["categories"].split(" > "),
+        }
+        for row in rows
     ]
 
 
