@@ -63,7 +63,7 @@ def ranks(
     seed: int = 0,
     features: Features | None = None,
     batch_tokens: int = 16_384,
-    chunk: int = 16_384,
+    chunk: int = 2048,
 ) -> np.ndarray:
     """Rank of each user's target, float [users]: 1 + items scored higher + half of those scored equal.
 
@@ -133,17 +133,18 @@ def _rank(
     above, level = own + margin, own - margin
     higher = torch.zeros(len(outputs), device=outputs.device)
     not_lower = torch.zeros_like(higher)
-    everything = torch.arange(len(vectors), device=outputs.device) if candidates is None else candidates
-    for items in everything.split(chunk):
-        block = vectors[items[0] : items[0] + len(items)] if candidates is None else vectors[items]
+    column = torch.arange(len(vectors), device=outputs.device)
+    if candidates is not None:
+        column = torch.full_like(column, -1).index_copy_(0, candidates, column[: len(candidates)])
+        vectors = vectors[candidates]
+    left_out = [(torch.arange(len(outputs), device=outputs.device), targets), *([seen] if seen else [])]
+    for first, block in zip(range(0, len(vectors), chunk), vectors.split(chunk), strict=True):
         scores = outputs @ block.T
-        column = torch.full((len(vectors),), -1, device=outputs.device)
-        column[items] = torch.arange(len(items), device=outputs.device)
-        if seen is not None:
-            inside = column[seen[1]] >= 0
-            scores[seen[0][inside], column[seen[1][inside]]] = -torch.inf
-        inside = column[targets] >= 0
-        scores[inside.nonzero().squeeze(1), column[targets[inside]]] = -torch.inf
-        higher += (scores > above).sum(1)
-        not_lower += (scores >= level).sum(1)
+        for rows, items in left_out:
+            columns = column[items] - first
+            inside = (columns >= 0) & (columns < len(block))
+            scores[rows[inside], columns[inside]] = -torch.inf
+        marks = torch.empty_like(scores)  # torch adds up numbers twice as fast as truth values
+        higher += torch.gt(scores, above, out=marks).sum(1)
+        not_lower += torch.ge(scores, level, out=marks).sum(1)
     return 1 + higher + (not_lower - higher) / 2

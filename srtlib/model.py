@@ -137,10 +137,9 @@ def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -
 
 def _bucket_attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float) -> Tensor:
     d_head = qkv.shape[1] // (3 * n_heads)
-    parts, first = [], 0
-    for n, length in layout.groups:
-        stretch = qkv[first : first + n * length]
-        first += n * length
+    parts = []
+    stretches = qkv.split([n * length for n, length in layout.groups])  # one gradient, where slices would make many
+    for (n, length), stretch in zip(layout.groups, stretches, strict=True):
         if length == 1 and dropout == 0:
             parts.append(stretch[:, 2 * n_heads * d_head :])  # a lone token attends to itself
             continue

@@ -84,6 +84,7 @@ class Progress:
     best_step: int = 0
     validations_since_best: int = 0
     best: dict[str, float] = field(default_factory=dict)
+    last: float = 0.0  # the last validation's value of SELECT_BY
 
     def sound(self, loss: float, gradient_norm: float) -> bool:
         """Whether a step may be taken: finite, and not a spike (`SPIKE` times the running mean).
@@ -386,6 +387,7 @@ class Trainer:
         if self.run is None:
             return
         values = metrics(self._ranks(self.model, "valid"))
+        self.at.last = values[SELECT_BY]
         if values[SELECT_BY] > self.at.best.get(SELECT_BY, -1.0):
             self.at.best, self.at.best_step, self.at.validations_since_best = values, self.at.step, 0
             self.model.save_pretrained(self.path / "model")
@@ -412,7 +414,7 @@ class Trainer:
     def _status(self) -> str:
         parts = [f"loss {self.at.loss_sum / max(1, self.at.loss_steps):.3f}"]
         if self.at.best:
-            parts.append(f"best {SELECT_BY} {self.at.best[SELECT_BY]:.4f}")
+            parts.append(f"{SELECT_BY} {self.at.last:.4f} (best {self.at.best[SELECT_BY]:.4f})")
         if self.at.bad_steps:
             parts.append(f"{self.at.bad_steps} bad steps skipped")
         return ", ".join(parts)
