@@ -398,10 +398,17 @@ def transfer_curves(
         baseline: `kind` and `y` of what has no `x`: a thin level line in the kind's colour, "<kind>, from scratch".
     """
     figure, ax = plt.subplots()
-    for i, (name, curve) in enumerate(table.sort_values(x).groupby(kind, sort=False)):
+    for i, (name, curve) in enumerate(table.sort_values(x).groupby(kind)):
         if {"low", "high"} <= set(curve):
             ax.fill_between(curve[x], curve["low"], curve["high"], color=_tint(i), alpha=0.2, linewidth=0)
-        ax.plot(curve[x], curve[y], color=_tint(i), marker=MARKERS[i], linestyle=DASHES[i % 4], label=str(name))
+        ax.plot(
+            curve[x],
+            curve[y],
+            color=_tint(i),
+            marker=MARKERS[i],
+            linestyle=DASHES[i % 4],
+            label=str(name).replace("_", " "),
+        )
         if baseline is not None:
             for level in baseline.loc[baseline[kind] == name, y]:
                 ax.axhline(level, color=_tint(i), linewidth=1.2, linestyle=":", label=f"{name}, from scratch")

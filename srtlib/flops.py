@@ -67,8 +67,8 @@ def training_flops(params: ModelParams, shape: BatchShape, frozen: Container[str
     linear = parts["attention"] - mixing + parts["feed_forward"]
     for i in range(layers):
         trained = f"blocks.{i}" not in frozen
-        backward += linear // layers * (trained + below) + 2 * mixing // layers * (trained or below)
-        below = below or trained
+        below = below or trained  # a block's own norms stand before its products
+        backward += linear // layers * (trained + below) + 2 * mixing // layers * below
     backward += parts["scores"] * (encoder + (below or "final_norm" not in frozen))
     return sum(parts.values()) + backward
 
