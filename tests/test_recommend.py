@@ -34,7 +34,7 @@ def scores_of(model: SRT, vectors: Tensor, history: list[int]) -> Tensor:
     """Scores of the whole catalogue after one history, alone and without packing."""
     last = torch.tensor(history[-model.params.max_len :])
     with torch.no_grad():
-        return model(vectors[last], Layout([(1, len(last))], torch.arange(len(last))))[-1] @ vectors.T
+        return model(vectors[last], Layout.buckets([(1, len(last))], torch.arange(len(last))))[-1] @ vectors.T
 
 
 HISTORIES = {"ann": [3], "bob": [5, 9, 5, 30], "cy": list(range(25)), "dee": [7, 8]}
