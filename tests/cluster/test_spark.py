@@ -59,9 +59,7 @@ def write_raw(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.filterwarnings(
-    "ignore:no reviews_Sports", "ignore:all_csv_files.csv", "ignore:All_Amazon_Meta.json.gz"
-)
+@pytest.mark.filterwarnings("ignore:no reviews_Sports", "ignore:all_csv_files.csv", "ignore:All_Amazon_Meta.json.gz")
 def test_both_engines_make_the_same_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = write_raw(tmp_path / "raw")
     counts = {}
