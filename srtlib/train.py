@@ -173,7 +173,7 @@ def train(
     ):
         distributed.barrier()  # the first process has the lock, or has failed
         if read_summary(path).get("status") != "finished":
-            trainer = Trainer(recipe, dataset, panel or dataset, path, run, tuning or Tuning({}), place)
+            trainer = Trainer(recipe, dataset, panel or dataset, path, run, tuning, place)
             trainer.fit(checkpoint_seconds, progress_bar)
             trainer.finish()
             distributed.barrier()
@@ -191,10 +191,11 @@ class Trainer:
         judged_on: Dataset,
         path: Path,
         run: Run | None,
-        tuning: Tuning,
+        tuning: Tuning | None,
         device: torch.device,
     ) -> None:
-        self.params, self.path, self.run, self.tuning, self.device = recipe.train, path, run, tuning, device
+        self.params, self.path, self.run, self.device = recipe.train, path, run, device
+        self.tuning = tuning = tuning or Tuning({})
         self.model = (tuning.model or new_model(recipe.model, dataset, recipe.train.seed)).to(device)
         self.loss = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
         self.objective: nn.Module = self.loss
