@@ -140,7 +140,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_data_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    data = commands.add_parser("data", help="Prepare, import, list and describe data sets.")
+    help_text = "Prepare, import, list and describe data sets."
+    data = commands.add_parser(
+        "data",
+        help=help_text,
+        description=help_text,
+        epilog="example:\n  srt data list\n  srt data prepare --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     among = data.add_subparsers(required=True, metavar="command")
 
     one = command("data prepare", _data_prepare, "Public files -> data sets; what is finished is skipped.", among)

@@ -243,7 +243,6 @@ class Trainer:
         with bar, stop_signal() as self.stopping:
             while self.at.epoch < self.params.epochs:
                 epoch = self._epoch()
-                self._freeze()
                 while self.at.batch < len(epoch):
                     bar.update(self._step(epoch))
                     bar.set_postfix_str(self._status(), refresh=False)
@@ -285,6 +284,7 @@ class Trainer:
         remove_checkpoints(self.checkpoints)
 
     def _epoch(self) -> Epoch:
+        self._freeze()
         generator = torch.Generator().manual_seed(_mix(self.params.seed, self.at.epoch, 1))
         epoch = self.sequences.epoch(self.params.supervise, self.at.batch_size, generator)
         # A last batch of fewer windows than processes has nothing for some of them.

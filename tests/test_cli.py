@@ -87,10 +87,10 @@ def test_every_command_shows_an_example(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["--help"])
     commands = re.findall(r"^    (\w+)", capsys.readouterr().out, flags=re.MULTILINE)
-    assert {"train", "sweep", "evaluate", "recommend"} <= set(commands)
-    for command in commands:
+    assert {"data", "train", "sweep", "evaluate", "recommend", "plan"} <= set(commands)
+    for command in [*commands, *(f"data {name}" for name in ("prepare", "list", "describe", "import"))]:
         with pytest.raises(SystemExit) as end:
-            main([command, "--help"])
+            main([*command.split(), "--help"])
         assert end.value.code == 0
         assert f"example:\n  srt {command}" in capsys.readouterr().out
 
