@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -152,21 +153,26 @@ class Spark:
             "spark.local.dir": str(scratch),
             "spark.sql.warehouse.dir": str(scratch / "warehouse"),
             "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
             "spark.log.level": "ERROR",
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.ansi.enabled": "false",
+            "spark.sql.csv.parser.columnPruning.enabled": "false",  # else bad lines pass where few columns are asked
         }
+        if cores := re.fullmatch(r"local\[(\d+)\]", master):  # on one machine, Spark's 200 parts are mostly overhead
+            settings["spark.sql.shuffle.partitions"] = str(2 * int(cores[1]))
         for key, value in settings.items():
             builder = builder.config(key, value)
         self._session = builder.getOrCreate()
         self._connection = ibis.pyspark.connect(self._session)
 
     def ratings(self, path: Path) -> Table:
-        schema = ", ".join(f"{column} STRING" for column in (*RATINGS, "more"))
+        bad = "bad_line"  # a column of its own: with a fifth for what is too much, Spark would hold every line for bad
         table = self._connection.read_csv(
-            str(path), header=False, inferSchema=False, schema=schema, quote="", escape=""
-        )
-        whole = table.more.isnull() & ~(table.item_id + table.user_id).contains("\ufffd")
+            str(path), header=False, inferSchema=False, quote="", escape="", columnNameOfCorruptRecord=bad,
+            schema=", ".join(f"{column} STRING" for column in (*RATINGS, bad)),
+        )  # fmt: skip
+        whole = table[bad].isnull() & ~(table.item_id + table.user_id).contains("\ufffd")
         return table.select(*(ibis.ifelse(whole, table[column], None).name(column) for column in RATINGS))
 
     def rejected(self) -> tuple[int, list[str]]:

@@ -141,8 +141,9 @@ class Preparation:
 
         def fill(aside: Path) -> None:
             ratings = pipeline.checked_ratings(engine.ratings(self._few(source, aside)))
-            engine.write(pipeline.users(ratings, engine.parquet(items / "items.parquet")), aside / "users.parquet")
-            found = _first_row(pipeline.funnel(engine.parquet(aside / "users.parquet"), _reviewers(engine, transfer)))
+            users = _stored(engine, pipeline.users(ratings, engine.parquet(items / "items.parquet")), aside)
+            found = _first_row(pipeline.funnel(users, _reviewers(engine, transfer)))
+            engine.write(users.filter(_.user_id.notnull()), aside / "users.parquet")
             rejected, examples = engine.rejected()
             unusable = rejected + found.pop("ratings_unusable")
             total = found.pop("ratings_usable") + unusable
