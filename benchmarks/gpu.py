@@ -104,11 +104,11 @@ class Step:
         model: Any = SimpleNamespace(
             d_model=d_model, n_layers=n_layers, n_heads=max(1, d_model // 64), d_ff=d_ff * d_model, max_len=MAX_LEN,
             dropout=dropout, attention_dropout=0.0, norm="pre", norm_eps=1e-12, encoder="token_bag",
-            fields={"title": TOKENS},
+            fields={"title": TOKENS}, vector_dim=0,
         )  # fmt: skip
         train: Any = SimpleNamespace(
             objective="sampled_softmax", supervise="all", logq_on_positive=False, n_negatives=n_negatives,
-            optimizer="adamw", learning_rate=1e-3, weight_decay=0.01,
+            optimizer="adamw", learning_rate=1e-3, weight_decay=0.01, epochs=1,
         )  # fmt: skip
         torch.manual_seed(0)
         tokenizer: Any = SimpleNamespace(get_vocab_size=lambda: VOCABULARY)

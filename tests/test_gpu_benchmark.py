@@ -13,6 +13,12 @@ from packaging.requirements import Requirement
 from srtlib import runs
 from srtlib.paths import project_root
 
+A_STEP = """
+import gpu, torch
+step = gpu.Step(gpu.Data(1000), torch.device("cpu"), 16)
+epoch = step.sequences.epoch("all", 512, torch.Generator().manual_seed(0))
+print(f"batch {gpu.Settings().batch}, FLOPs of a step:", step.run(epoch.batch(0)))
+"""
 SCRIPT = project_root() / "benchmarks" / "gpu.py"
 
 
@@ -39,11 +45,12 @@ def test_it_needs_torch_numpy_pandas_and_pyarrow_only(tmp_path: Path) -> None:
             if top not in ("..", "__pycache__") and not (tmp_path / top).exists():
                 (tmp_path / top).symlink_to(source)
     assert not (tmp_path / "pydantic").exists()
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(SCRIPT.parent)!r}]; import gpu; print(gpu.Settings())"
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(SCRIPT.parent)!r}]\n{A_STEP}"
     command = [sys.executable, "-I", "-S", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "batch=16384" in done.stdout
+    assert done.stdout.startswith("batch 16384, FLOPs of a step: ")
+    assert int(done.stdout.split()[-1]) > 1e6
 
 
 @pytest.mark.skipif(
