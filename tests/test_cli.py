@@ -191,6 +191,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(folder: str, tm
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where the tests run may ignore it
     )
     while process.poll() is None and not list(store.glob("*/model/model.safetensors")):
         time.sleep(0.005)
