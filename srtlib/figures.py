@@ -276,11 +276,12 @@ def estimator_curves(
     """What estimators predict, with their bands, over the runs that they rest on.
 
     Args:
-        curves: one row per point of a curve: `x`, `y`, `kind` (a line each) and, where there is an interval,
-            `low` and `high`.
-        points: runs, or their frontier, with `x` and `y`, and what the legend calls them. The ground beyond the
-            largest `x` is shaded: there, curves extrapolate.
+        curves: one row per point of a curve: `x`, `y`, `kind` (a line each) and, for an interval, `low` and `high`.
+        points: runs, or their frontier, with `x` and `y`.
+        points_label: what the legend calls them.
         log_y: for y that spans decades, such as the best number of parameters.
+
+    The ground beyond the largest `x` of the points is shaded: there, curves extrapolate.
     """
     figure, ax = plt.subplots()
     if points is not None:

@@ -352,14 +352,15 @@ def fit(
     Args:
         form: a key of `FORMS`.
         y: loss (positive) or, with `metric`, a metric in [0, 1], shape (n,).
-        N, D, C, U, epochs: the inputs that the form needs, positive, shape (n,). U is unique data; where a form
-            needs epochs over it, they may be given, or all data seen, D = U epochs.
+        N, D, C, U, epochs: the inputs that the form needs, positive, shape (n,); U is unique data.
         run: labels of whole runs, which the bootstrap draws; default: every point is a run.
         metric: True for a bounded metric that grows, else a loss that falls.
         loss: `huber`, `lad` (least absolute deviations) or `lsq` (least squares), summed.
         delta: where Huber turns linear: in ln y for a loss, in units of y for a metric.
         floor: noise floor of a metric, in its units: runs below it learnt nothing and are left out.
         n_resamples, seed: of the bootstrap, which runs when an interval is first asked for.
+
+    Where a form needs epochs over unique data, they may be given, or all data seen, D = U epochs.
 
     Raises ValueError for an unknown form or loss, a missing input, values that are not positive and finite,
     fewer runs (above the floor) than parameters, and an input with one value only.

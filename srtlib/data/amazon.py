@@ -74,8 +74,7 @@ def prepare(
     """Run the pipeline; returns every count, which is also in <data home>/<name>/statistics.csv.
 
     Args:
-        raw: a folder that has the raw files under their public names; without it they are downloaded. Without the four
-            files of 2014 the transfer sets are left out, with a warning.
+        raw: a folder that has the raw files under their public names; without it they are downloaded.
         steps: those to run, of `STEPS`. A step that is finished is skipped, unless what it was made from has changed.
         only_few: read only the first so many ratings, for a trial; its samples are called <name>-few<N>-100K, ...
         sizes: part of a sample's name -> its interactions; a smaller sample is part of every larger one.
@@ -83,8 +82,8 @@ def prepare(
         engine, memory, threads, master: see `engines.connect`.
         name: the data sets are called <name>-100K, ..., in the data home.
 
-    Returns:
-        Columns set, statistic, value and published, the authors' count (null where it is not known).
+    Columns of the table: set, statistic, value and published, the authors' count (null where it is not known). Without
+    the four files of 2014 the transfer sets are left out, with a warning.
 
     Raises FileNotFoundError for a raw file that is not there, and ValueError for one that cannot be used and for a data
     set of that name that was made from something else.
