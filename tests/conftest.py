@@ -54,6 +54,15 @@ def dataset(tables: tuple[pd.DataFrame, pd.DataFrame], _home: Path) -> Dataset:
     return build_dataset(*tables, name="small")
 
 
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
+    """The same as a folder of Parquet files."""
+    path = tmp_path_factory.mktemp("data")
+    for table, stem in zip(tables, ("interactions", "items"), strict=True):
+        table.to_parquet(path / f"{stem}.parquet")
+    return str(path)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Caches go to a folder of the session, not to the project's."""

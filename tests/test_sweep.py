@@ -22,14 +22,6 @@ STUDY = Scaling.model_validate(
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
-    path = tmp_path_factory.mktemp("data")
-    for table, stem in zip(tables, ("interactions", "items"), strict=True):
-        table.to_parquet(path / f"{stem}.parquet")
-    return str(path)
-
-
 def test_subsets_grow_and_are_cut_to_the_whole(folder: str, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     table = subsets(STUDY, folder)
     assert table["n_interactions"].tolist()[-1] == len(tables[0])

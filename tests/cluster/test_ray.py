@@ -42,14 +42,6 @@ def _cluster(_home: Path) -> Iterator[None]:
             cluster.shutdown()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
-    path = tmp_path_factory.mktemp("data")
-    for table, stem in zip(tables, ("interactions", "items"), strict=True):
-        table.to_parquet(path / f"{stem}.parquet")
-    return str(path)
-
-
 def write_study(path: Path, **changes: Any) -> str:
     path.mkdir()
     (path / "S.yaml").write_text(yaml.safe_dump({"scaling": {**STUDY, **changes}}))
