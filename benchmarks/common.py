@@ -5,7 +5,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved(measure: dict[str, Callable[[], float]], repeats: int) -> dict[str, dict[str, float]]:
+def interleaved(measure: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, dict[str, float]]:
     """Call every measurement in turn, `repeats` times round; median, lowest and highest of each."""
     found: dict[str, list[float]] = {name: [] for name in measure}
     for _ in range(repeats):

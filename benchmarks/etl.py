@@ -30,6 +30,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 from common import RESULTS, interleaved, record
+from tokenizers import Tokenizer
 
 from srtlib.data.amazon import SIZES
 from srtlib.data.preparation import METADATA, RATINGS, Preparation
@@ -105,8 +106,8 @@ def theirs(folder: Path) -> float:
     with tempfile.TemporaryDirectory(dir=RAW) as scratch:
         parts = [Path(scratch) / f"{i}.jsonl.gz" for i in range(PARTITIONS)]
         with (folder / RATINGS).open(newline="") as stream:
-            rows = csv.DictReader(stream, ["item", "user", "rating", "timestamp"])
-            write_parts(parts, (row for row in rows if row["item"] in catalogue))
+            ratings = csv.DictReader(stream, ["item", "user", "rating", "timestamp"])
+            write_parts(parts, (row for row in ratings if row["item"] in catalogue))
         kept = [path.with_suffix(".kept") for path in parts]
         lengths: dict[str, int] = {}
         for path, target in zip(parts, kept, strict=True):
@@ -204,7 +205,7 @@ def titles() -> list[dict[str, object]]:
         catalogue = pd.DataFrame({"title": column})
         tokenizer = train_tokenizer(column.head(100_000), 30_000)
 
-        def seconds(catalogue: pd.DataFrame = catalogue, tokenizer: object = tokenizer) -> float:
+        def seconds(catalogue: pd.DataFrame = catalogue, tokenizer: Tokenizer = tokenizer) -> float:
             began = time.perf_counter()
             token_bags(catalogue, tokenizer, {"title": 40})
             return time.perf_counter() - began

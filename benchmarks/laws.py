@@ -6,6 +6,7 @@ Runs are generated from the coefficients that Besiroglu et al. (2024) found for 
 0.5% and ten outliers.
 """
 
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -47,7 +48,7 @@ def coverage(level: float = 0.95) -> dict[str, float]:
 
 def main() -> None:
     losses: tuple[laws.Loss, ...] = ("huber", "lad", "lsq")
-    times = interleaved({loss: lambda loss=loss: seconds(loss) for loss in losses}, repeats=5)
+    times = interleaved({loss: partial(seconds, loss) for loss in losses}, repeats=5)
     rows: list[dict[str, Any]] = [
         {"what": f"fit and {RESAMPLES} resamples of 245 runs [s]", "loss": loss, **time} for loss, time in times.items()
     ]

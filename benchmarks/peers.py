@@ -21,6 +21,7 @@ import tempfile
 import time
 import venv
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Peer:
     """One library in a process of its own."""
 
     def __init__(self, python: Path, name: str, folder: Path) -> None:
-        command = [python, Path(__file__).with_name("peer_worker.py"), name, folder]
+        command = [str(python), str(Path(__file__).with_name("peer_worker.py")), name, str(folder)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.vectors_path = folder / f"{name}.npz"
         self.spent = {"targets": 0.0, "cpu_s": 0.0}
@@ -151,11 +152,11 @@ def speed(contestants: dict[str, Own | Peer], about: dict[str, Any]) -> None:
 
     for contestant in contestants.values():
         contestant.train(1.0)  # to warm up
-    calls = {name: lambda c=contestant: rate(c) for name, contestant in contestants.items()}
+    calls = {name: partial(rate, contestant) for name, contestant in contestants.items()}
     found = interleaved(calls, SPEED_REPEATS)
     rows = [{"system": name, "unit": "targets per processor s", **found[name]} for name in contestants]
-    best = rows[0]["median"]
-    record("peers", [{**row, "srtlib_over_it": best / row["median"], **about} for row in rows])
+    best = found[next(iter(contestants))]["median"]
+    record("peers", [{**row, "srtlib_over_it": best / found[str(row["system"])]["median"], **about} for row in rows])
 
 
 def quality(dataset: Dataset, contestants: dict[str, Own | Peer], about: dict[str, Any]) -> None:
@@ -188,14 +189,14 @@ def main() -> None:
     torch.set_num_threads(1)
     python = environment(options.env)
     found = subprocess.run([python, "-c", VERSIONS], check=True, capture_output=True, text=True).stdout.split()
-    about = dict(zip(("rectools", "recbole", "peers_torch", "peers_numpy"), found, strict=True))
+    about: dict[str, Any] = dict(zip(("rectools", "recbole", "peers_torch", "peers_numpy"), found, strict=True))
     dataset = load_dataset("amazon_beauty_2014")
     about |= {"dataset": dataset.name, "d_model": 64, "n_layers": 2}
     with tempfile.TemporaryDirectory() as folder:
         hand_over(dataset, Path(folder))
         peers = {name: Peer(python, name, Path(folder)) for name in PEERS}
         try:
-            contestants = {f"{OURS}, default recipe": Own(own(dataset)), **peers}
+            contestants: dict[str, Own | Peer] = {f"{OURS}, default recipe": Own(own(dataset)), **peers}
             if options.what != "quality":
                 speed({f"{OURS}, 300 negatives, d_ff = d": Own(trainer(dataset, 64)), **contestants}, about)
             if options.what != "speed":
