@@ -221,6 +221,11 @@ class Trainer:
     def resume(self) -> None:
         state = load_checkpoint(self.checkpoints, self.path.name, self.model, self.optimizer)
         if state is not None:
+            if missing := asdict(self.at).keys() - state.keys():
+                raise ValueError(
+                    f"{self.checkpoints} was written by another version of srtlib (it lacks {', '.join(missing)}); "
+                    "remove it, and the run starts over"
+                )
             self.at = Progress(**{name: state[name] for name in asdict(self.at)})
         distributed.barrier()
         if self.run:

@@ -255,6 +255,21 @@ def test_a_checkpoint_of_another_configuration_is_refused(dataset: Dataset, reci
     assert len(list(tmp_path.iterdir())) == 1  # and it is still there
 
 
+def test_a_checkpoint_of_another_version_is_refused(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)
+        with pytest.raises(StoppedError):
+            train(recipe, dataset, tmp_path, checkpoint_seconds=0)
+    for path in tmp_path.glob("*/checkpoints/*/state.json"):
+        state = json.loads(path.read_text())
+        del state["best_step"]
+        path.write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"written by another version of srtlib \(it lacks best_step\); remove it"):
+        train(recipe, dataset, tmp_path)
+
+
 def test_a_run_open_elsewhere_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
     with (
         runs.Run.open(tmp_path, config_of(dataset, recipe)),
