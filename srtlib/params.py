@@ -233,6 +233,7 @@ class Transfer(Params):
     pretrain_panel: PositiveInt = Field(default=2000, description="source users that pre-training is judged on")
     train: dict[str, Any] = Field(default={}, description="settings of all training on the target")
     fine_tune: dict[str, Any] = Field(default={}, description="further settings where that starts pre-trained")
+    on_shares: dict[str, Any] = Field(default={}, description="further settings on a share of the target's users")
     options: FineTuning = FineTuning()
     sasrec: list[dict[str, Any]] = Field(default=[{}], min_length=1, description="grid of model and training settings")
     source_interactions: list[PositiveInt] = Field(default=[], description="samples of the source, besides all of it")

@@ -21,6 +21,7 @@ from srtlib.transfer import Method, fine_tune, parse_method, shared_items
 
 BASELINES = (*baselines.UNTRAINED, "sasrec_full", "sasrec_sampled", "fixed_vectors")
 METHODS = (*BASELINES, *Method)
+PROVENANCE = ("device", "version", "commit", "date")
 PRETRAINED = tuple(str(method) for method in Method if method is not Method.FROM_SCRATCH)
 
 
@@ -83,7 +84,7 @@ class Study:
         architecture = architecture or self.params.models[0]
         panel = None if dataset else self.target
         learnt_from = dataset or (self.target.panel(round(share * self.target.n_users)) if share < 1 else self.target)
-        settings = {**self.params.train, **self._longer(share)}
+        settings = self.params.train if share == 1 else self._on_share(share)
         no_pretraining: dict[str, Any] = {}
         if method is Method.FROM_SCRATCH:
             recipe = self._recipe(architecture, learnt_from, settings, seed)
@@ -169,12 +170,14 @@ class Study:
         rows = []
         for name in methods:
             if name.startswith("sasrec_"):
-                model = train(self.sasrec(name, self.seed), warm, self.store)[0]
+                model, found = train(self.sasrec(name, self.seed), warm, self.store)
             else:
-                model = self.transfer(parse_method(name), self.seed, dataset=warm)[0]
+                model, found = self.transfer(parse_method(name), self.seed, dataset=warm)
             rank = ranks(model, self.target, "test")
+            about = {"target": self.target.name, "seed": self.seed, **{name: found[name] for name in PROVENANCE}}
             for kind, chosen in (("cold", is_cold), ("warm", ~is_cold)):
-                rows.append({"method": name, "items": kind, "users": int(chosen.sum()), **metrics(rank[chosen])})
+                values = {"users": int(chosen.sum()), **metrics(rank[chosen])}
+                rows.append({"method": name, "items": kind, **values, **about})
         return pd.DataFrame(rows)
 
     # Pieces
@@ -203,14 +206,14 @@ class Study:
         model = recipe.model.model_copy(update={"encoder": "fixed_vectors", "vector_dim": width})
         return train(Recipe(name="fixed_vectors", model=model, train=recipe.train), dataset, self.store)[1]
 
-    def _longer(self, share: float) -> dict[str, int]:
+    def _on_share(self, share: float) -> dict[str, Any]:
         """A small share gets more epochs, with as many validations: the steps shrink with the square root only."""
-        settings = parse(TrainParams, self.params.train, "transfer.train")
-        factor = round(share**-0.5)
-        return {"epochs": settings.epochs * factor, "eval_every": settings.eval_every * factor}
+        values = {**self.params.train, **self.params.on_shares}
+        settings, factor = parse(TrainParams, values, "transfer.on_shares"), round(share**-0.5)
+        return {**values, "epochs": settings.epochs * factor, "eval_every": settings.eval_every * factor}
 
     def _row(self, method: str, seed: int, summary: dict[str, Any]) -> dict[str, Any]:
-        plain = ("flops", "best_step", "wall_s", "device", "version", "commit", "date")
+        plain = ("flops", "best_step", "wall_s", *PROVENANCE)
         return {
             "method": method,
             "target": self.target.name,

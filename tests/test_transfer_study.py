@@ -1,0 +1,81 @@
+"""The study of transfer on two small data sets: who learns from what, how long, and that nothing is trained twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from srtlib import runs, transfer_study
+from srtlib.data.dataset import Dataset, build_dataset
+from srtlib.params import Architecture, Transfer
+from srtlib.transfer import Method
+
+SETTINGS = {"epochs": 2, "eval_every": 1, "batch_size": 64, "n_negatives": 16, "learning_rate": 0.01}
+
+
+@pytest.fixture
+def study(
+    dataset: Dataset, tables: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> transfer_study.Study:
+    """The source is the small data set; the target has ten of its users, under the same names, and fifty others."""
+    log, items = tables
+    number = log["user_id"].str[1:].astype(int)
+    other = build_dataset(log.assign(user_id=np.where(number < 10, "u", "x") + number.astype(str)), items, "other")
+    monkeypatch.setattr(transfer_study, "load_dataset", {"small": dataset, "other": other}.__getitem__)
+    params = Transfer(
+        models=[Architecture(d_model=8)],
+        seeds=2,
+        pretrain=SETTINGS,
+        train=SETTINGS,
+        on_shares={"epochs": 3},
+        sasrec=[{"d_model": 4, "n_layers": 1}, {"d_model": 8, "n_layers": 1}],
+        shares=[0.25, 1.0],
+        cold_share=0.2,
+    )
+    return transfer_study.Study(params, ["small"], "other", tmp_path)
+
+
+def test_the_source_has_none_of_the_targets_users(study: transfer_study.Study) -> None:
+    assert study.users_removed == 10
+    assert study.source.n_users == 50
+    assert not set(study.source.user_ids) & set(study.target.user_ids)
+
+
+def test_the_comparison_has_every_seed_and_trains_nothing_twice(study: transfer_study.Study) -> None:
+    names = ["popularity", "sasrec_sampled", "zero_shot", "full", "from_scratch"]
+    table = study.comparison(names)
+    assert table.groupby("method")["seed"].apply(list).to_dict() == {
+        "popularity": [0], "zero_shot": [0], "sasrec_sampled": [0, 1], "full": [0, 1], "from_scratch": [0, 1],
+    }  # fmt: skip
+    assert table.loc[table["method"] == "full", "pretrain_flops"].gt(0).all()
+    assert table.loc[table["method"] == "from_scratch", "pretrain_flops"].isna().all()
+    before = runs.table(study.store).set_index("run_id")["date"]
+    again = study.comparison(names)
+    pd.testing.assert_frame_equal(table, again)
+    pd.testing.assert_series_equal(before, runs.table(study.store).set_index("run_id")["date"])
+
+
+def test_sasrec_takes_the_point_that_is_best_on_validation(study: transfer_study.Study) -> None:
+    tried = study.tuning().query("method == 'sasrec_sampled'")
+    best = tried.loc[tried["valid_ndcg@5"].idxmax()]
+    assert study.sasrec("sasrec_sampled", 1).model.d_model == best["d_model"]
+    assert study.sasrec("sasrec_sampled", 1).train.seed == 1
+
+
+def test_a_share_of_the_users_is_trained_longer_and_judged_on_all(study: transfer_study.Study) -> None:
+    study.transfer(Method.FROM_SCRATCH, share=0.25)
+    study.transfer(Method.FROM_SCRATCH)
+    found = runs.table(study.store).sort_values("n_users")
+    assert found["n_users"].tolist() == [15, 60]
+    assert found["epochs"].tolist() == [3 * 2, 2]  # a quarter of the users: twice the epochs of on_shares
+    assert found["panel_n_users"].tolist() == [60, 60]
+
+
+def test_cold_items_are_in_no_training_and_yet_ranked(study: transfer_study.Study) -> None:
+    table = study.cold_items(["full", "sasrec_sampled"]).set_index(["method", "items"])
+    targets = study.target.targets("test")
+    cold = np.random.default_rng(0).permutation(study.target.n_items)[:8]
+    assert table.loc[("full", "cold"), "users"] == np.isin(targets, cold).sum()
+    assert table.groupby("method")["users"].sum().tolist() == [60, 60]
+    assert not np.isin(study.target.without_items(cold).items, cold).any()
