@@ -97,7 +97,7 @@ def text_vectors(dataset: Dataset, width: int = 256) -> Dataset:
     bags = dataset_bags(dataset, tokenizer, dict.fromkeys(dataset.text_fields, 64))
     shape = (dataset.n_items, tokenizer.get_vocab_size())
     fields = [sparse.csr_matrix((np.ones(len(ids)), ids, bags.offsets[name]), shape) for name, ids in bags.ids.items()]
-    counts = sum(fields[1:], fields[0])
+    counts = sum(fields[1:], fields[0].copy())  # a field's own arrays are mapped from disk: read-only
     counts.sum_duplicates()
     holders = np.bincount(counts.indices, minlength=shape[1])
     counts.data = 1 + np.log(counts.data)

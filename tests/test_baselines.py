@@ -101,6 +101,16 @@ def test_text_vectors_bring_items_of_the_same_words_together(dataset: Dataset) -
     np.testing.assert_allclose(again @ again.T, vectors @ vectors.T, atol=1e-4)
 
 
+def test_text_vectors_of_a_single_field(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    log, items = tables
+    titles = build_dataset(log, items[["item_id", "title"]], "titles")
+    vectors = text_vectors(titles, width=8).vectors
+    assert vectors is not None
+    same = items["title"].duplicated(keep=False).to_numpy()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert len(np.unique(vectors[same].round(4), axis=0)) <= items["title"][same].nunique()
+
+
 def test_srt_on_fixed_vectors_leaves_them_alone(dataset: Dataset, tmp_path: Path) -> None:
     data = text_vectors(dataset, width=8)
     params = ModelParams(d_model=8, n_layers=1, encoder="fixed_vectors", vector_dim=8)
