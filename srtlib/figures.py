@@ -413,7 +413,7 @@ def transfer_curves(
         if baseline is not None:
             for level in baseline.loc[baseline[kind] == name, y]:
                 ax.axhline(level, color=_tint(i), linewidth=1.2, linestyle=":", label=f"{name}, from scratch")
-    ax.set(xscale="log", xlabel=label(x), ylabel=label(y), ylim=(0, None))
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     _log_ticks(ax)
     if x == "share":
         ax.set_xticks(table[x].unique())
