@@ -223,7 +223,7 @@ class Trainer:
         if state is not None:
             if missing := asdict(self.at).keys() - state.keys():
                 raise ValueError(
-                    f"{self.checkpoints} was written by another version of srtlib (it lacks {', '.join(missing)}); "
+                    f"{self.checkpoints} was written by another version of srtlib (it lacks {', '.join(sorted(missing))}); "
                     "remove it, and the run starts over"
                 )
             self.at = Progress(**{name: state[name] for name in asdict(self.at)})
