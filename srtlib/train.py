@@ -223,8 +223,8 @@ class Trainer:
         if state is not None:
             if missing := asdict(self.at).keys() - state.keys():
                 raise ValueError(
-                    f"{self.checkpoints} was written by another version of srtlib (it lacks {', '.join(sorted(missing))}); "
-                    "remove it, and the run starts over"
+                    f"{self.checkpoints} was written by another version of srtlib "
+                    f"(it lacks {', '.join(sorted(missing))}); remove it, and the run starts over"
                 )
             self.at = Progress(**{name: state[name] for name in asdict(self.at)})
         distributed.barrier()

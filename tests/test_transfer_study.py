@@ -78,4 +78,8 @@ def test_cold_items_are_in_no_training_and_yet_ranked(study: transfer_study.Stud
     cold = np.random.default_rng(0).permutation(study.target.n_items)[:8]
     assert table.loc[("full", "cold"), "users"] == np.isin(targets, cold).sum()
     assert table.groupby("method")["users"].sum().tolist() == [60, 60]
-    assert not np.isin(study.target.without_items(cold).items, cold).any()
+    warm = study.target.without_items(cold)
+    assert not np.isin(warm.items, cold).any()
+    found = runs.table(study.store)
+    learnt_from = found[found["dataset_fingerprint"] == warm.fingerprint]
+    assert sorted(learnt_from["recipe"]) == ["full", "sasrec"]
