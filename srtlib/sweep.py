@@ -3,6 +3,7 @@
 Experiments run in processes of this machine, or on a Ray cluster.
 """
 
+import logging
 import os
 import traceback
 from collections import deque
@@ -179,7 +180,7 @@ def _ray() -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     connected = ray.is_initialized()
     if not connected:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     try:
         yield ray
     finally:
