@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
-from scipy.sparse.linalg import svds
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import dataset_bags, dataset_tokenizer
@@ -91,7 +91,7 @@ def tune(
 
 def text_vectors(dataset: Dataset, width: int = 256) -> Dataset:
     """The data set with fixed item vectors, float32 [items, width], of length 1: TF-IDF of the text's pieces, reduced
-    by a singular value decomposition (latent semantic analysis). Nothing in them is trained.
+    by a randomised singular value decomposition (latent semantic analysis; Halko et al., 2011). Nothing is trained.
     """
     tokenizer = dataset_tokenizer(dataset, TEXT_VOCABULARY)
     bags = dataset_bags(dataset, tokenizer, dict.fromkeys(dataset.text_fields, 64))
@@ -103,8 +103,12 @@ def text_vectors(dataset: Dataset, width: int = 256) -> Dataset:
     counts.data = 1 + np.log(counts.data)
     weighted = counts @ sparse.diags(np.log((1 + shape[0]) / (1 + holders)) + 1)
     weighted = sparse.diags(1 / sparse.linalg.norm(weighted, axis=1)) @ weighted
-    left, values, _ = svds(weighted, k=min(width, min(shape) - 1), v0=np.ones(min(shape)))
-    vectors = left * values
+    cells, values = torch.as_tensor(np.stack(weighted.nonzero())), torch.as_tensor(weighted.data, dtype=torch.float32)
+    matrix = torch.sparse_coo_tensor(cells, values, shape, check_invariants=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        left, scale, _ = torch.svd_lowrank(matrix, min(width, *shape), niter=4)
+    vectors = (left * scale).numpy()
     return dataset.with_vectors(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9))
 
 

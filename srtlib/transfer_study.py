@@ -3,7 +3,7 @@
 Whatever is trained is a run of the store, so that a study that was interrupted goes on where it was.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from srtlib.data.dataset import Dataset, concatenate, load_dataset
 from srtlib.evaluate import metrics, ranks
 from srtlib.model import SRT
 from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse, srtlib
+from srtlib.paths import write_text
 from srtlib.train import new_model, train
 from srtlib.transfer import Method, fine_tune, parse_method, shared_items
 
@@ -84,14 +85,18 @@ class Study:
         architecture = architecture or self.params.models[0]
         panel = None if dataset else self.target
         learnt_from = dataset or (self.target.panel(round(share * self.target.n_users)) if share < 1 else self.target)
-        settings = self.params.train if share == 1 else self._on_share(share)
+        fresh = method is Method.FROM_SCRATCH
+        settings = {
+            **self.params.train,
+            **({} if fresh else self.params.fine_tune),
+            **(self._on_share(share) if share < 1 else {}),
+        }
+        recipe = self._recipe(architecture, learnt_from, settings, seed)
         no_pretraining: dict[str, Any] = {}
-        if method is Method.FROM_SCRATCH:
-            recipe = self._recipe(architecture, learnt_from, settings, seed)
+        if fresh:
             model, pretraining = new_model(recipe.model, self.target), no_pretraining
         else:
             model, pretraining = self.pretrained(architecture, n_interactions)
-            recipe = self._recipe(architecture, learnt_from, {**settings, **self.params.fine_tune}, seed)
         tuned, summary = fine_tune(
             model,
             learnt_from,
@@ -151,8 +156,9 @@ class Study:
         return pd.DataFrame(rows)
 
     def share_curve(self, seeds: Iterable[int] | None = None) -> pd.DataFrame:
-        """Full fine-tuning and from scratch on shares of the target's users, all judged on all of them."""
-        methods = (Method.FULL, Method.FROM_SCRATCH)
+        """Fine-tuning (of everything, of the words alone) and training from scratch on shares of the target's users,
+        all judged on all of them."""
+        methods = (Method.FULL, Method.EMBEDDINGS_ONLY, Method.FROM_SCRATCH)
         return pd.DataFrame(
             self.transfer(method, seed, share=share)[1]
             for seed in seeds or self.seeds
@@ -179,6 +185,23 @@ class Study:
                 values = {"users": int(chosen.sum()), **metrics(rank[chosen])}
                 rows.append({"method": name, "items": kind, **values, **about})
         return pd.DataFrame(rows)
+
+    def record(self, folder: Path) -> None:
+        """Write every table into `folder`, each as soon as it is whole: comparison, tuning, pretraining, shares and
+        cold, as CSV. Rows of other targets that a file has already stay."""
+        tables: dict[str, Callable[[], pd.DataFrame]] = {
+            "comparison": self.comparison,
+            "shares": self.share_curve,
+            "cold": self.cold_items,
+            "pretraining": self.pretraining_curve,
+            "tuning": self.tuning,
+        }
+        for name, make in tables.items():
+            path, rows = folder / f"{name}.csv", make()
+            if path.exists():
+                recorded = pd.read_csv(path)
+                rows = pd.concat([recorded[recorded["target"] != self.target.name], rows])
+            write_text(path, rows.sort_values("target", kind="stable").to_csv(index=False))
 
     # Pieces
 
@@ -210,7 +233,7 @@ class Study:
         """A small share gets more epochs, with as many validations: the steps shrink with the square root only."""
         values = {**self.params.train, **self.params.on_shares}
         settings, factor = parse(TrainParams, values, "transfer.on_shares"), round(share**-0.5)
-        return {**values, "epochs": settings.epochs * factor, "eval_every": settings.eval_every * factor}
+        return {**self.params.on_shares, "epochs": settings.epochs * factor, "eval_every": settings.eval_every * factor}
 
     def _row(self, method: str, seed: int, summary: dict[str, Any]) -> dict[str, Any]:
         plain = ("flops", "best_step", "wall_s", *PROVENANCE)

@@ -28,7 +28,8 @@ def study(
         seeds=2,
         pretrain=SETTINGS,
         train=SETTINGS,
-        on_shares={"epochs": 3},
+        on_shares={"epochs": 3, "learning_rate": 0.005},
+        fine_tune={"learning_rate": 0.02},
         sasrec=[{"d_model": 4, "n_layers": 1}, {"d_model": 8, "n_layers": 1}],
         shares=[0.25, 1.0],
         cold_share=0.2,
@@ -70,6 +71,17 @@ def test_a_share_of_the_users_is_trained_longer_and_judged_on_all(study: transfe
     assert found["n_users"].tolist() == [15, 60]
     assert found["epochs"].tolist() == [3 * 2, 2]  # a quarter of the users: twice the epochs of on_shares
     assert found["panel_n_users"].tolist() == [60, 60]
+    assert found["learning_rate"].tolist() == [0.005, 0.01]
+
+
+def test_shares_have_their_own_learning_rate_before_that_of_fine_tuning(study: transfer_study.Study) -> None:
+    table = study.share_curve([0])
+    assert table.groupby("method")["share"].apply(list).to_dict() == {
+        name: [0.25, 1.0] for name in ("full", "embeddings_only", "from_scratch")
+    }
+    found = runs.table(study.store)
+    tuned = found[found["recipe"] == "full"].set_index("n_users")["learning_rate"]
+    assert tuned.to_dict() == {15: 0.005, 60: 0.02}
 
 
 def test_cold_items_are_in_no_training_and_yet_ranked(study: transfer_study.Study) -> None:
@@ -83,3 +95,21 @@ def test_cold_items_are_in_no_training_and_yet_ranked(study: transfer_study.Stud
     found = runs.table(study.store)
     learnt_from = found[found["dataset_fingerprint"] == warm.fingerprint]
     assert sorted(learnt_from["recipe"]) == ["full", "sasrec"]
+
+
+def test_recorded_tables_are_those_of_the_study_and_other_targets_stay(
+    study: transfer_study.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, cold = study.comparison(["popularity", "zero_shot", "full"]), study.cold_items(["full"])
+    monkeypatch.setattr(study, "comparison", lambda: compared)
+    monkeypatch.setattr(study, "cold_items", lambda: cold)
+    folder = tmp_path / "record"
+    folder.mkdir()
+    earlier = pd.DataFrame({"method": ["full", "old"], "target": ["another", "other"], "test_ndcg@10": [0.5, 0.25]})
+    earlier.to_csv(folder / "comparison.csv", index=False)
+    study.record(folder)
+    assert sorted(path.stem for path in folder.iterdir()) == ["cold", "comparison", "pretraining", "shares", "tuning"]
+    recorded = pd.read_csv(folder / "comparison.csv")
+    assert recorded["target"].tolist() == ["another", *len(compared) * ["other"]]
+    np.testing.assert_allclose(recorded["test_ndcg@10"], [0.5, *compared["test_ndcg@10"]])
+    pd.testing.assert_series_equal(pd.read_csv(folder / "cold.csv")["ndcg@10"], cold["ndcg@10"])
