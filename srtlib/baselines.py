@@ -103,8 +103,9 @@ def text_vectors(dataset: Dataset, width: int = 256) -> Dataset:
     counts.data = 1 + np.log(counts.data)
     weighted = counts @ sparse.diags(np.log((1 + shape[0]) / (1 + holders)) + 1)
     weighted = sparse.diags(1 / sparse.linalg.norm(weighted, axis=1)) @ weighted
-    cells, values = torch.as_tensor(np.stack(weighted.nonzero())), torch.as_tensor(weighted.data, dtype=torch.float32)
-    matrix = torch.sparse_coo_tensor(cells, values, shape, check_invariants=True)
+    cells = weighted.tocoo()
+    index, values = torch.as_tensor(np.stack([cells.row, cells.col])), torch.as_tensor(cells.data, dtype=torch.float32)
+    matrix = torch.sparse_coo_tensor(index, values, shape, check_invariants=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         left, scale, _ = torch.svd_lowrank(matrix, min(width, *shape), niter=4)

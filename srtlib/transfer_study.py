@@ -187,8 +187,8 @@ class Study:
         return pd.DataFrame(rows)
 
     def record(self, folder: Path) -> None:
-        """Write every table into `folder`, each as soon as it is whole: comparison, tuning, pretraining, shares and
-        cold, as CSV. Rows of other targets that a file has already stay."""
+        """Write every table into `folder`, each as soon as it is whole: comparison, shares, cold, pretraining and
+        tuning, as CSV. Rows of other targets that a file has already stay."""
         tables: dict[str, Callable[[], pd.DataFrame]] = {
             "comparison": self.comparison,
             "shares": self.share_curve,
