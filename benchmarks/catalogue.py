@@ -54,9 +54,9 @@ def one(n_items: int) -> None:
     torch.set_num_threads(1)
     words = train_tokenizer((f"w{i} w{i}" for i in range(VOCABULARY)), VOCABULARY)
     with (
-        patch.object(sys.modules["srtlib.model"], "dataset_bags", bags),
+        patch.object(sys.modules["srtlib.model.srt"], "dataset_bags", bags),
         patch.object(Dataset, "text_fields", ("title",)),
-        patch.object(sys.modules["srtlib.train"], "dataset_tokenizer", lambda *_: words),
+        patch.object(sys.modules["srtlib.training.trainer"], "dataset_tokenizer", lambda *_: words),
     ):
         made = trainer(synthetic(n_items), 64)
     epoch = made._epoch()

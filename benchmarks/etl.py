@@ -32,8 +32,8 @@ import pandas as pd
 from common import RESULTS, interleaved, record
 from tokenizers import Tokenizer
 
-from srtlib.data.amazon import SIZES
-from srtlib.data.preparation import METADATA, RATINGS, Preparation
+from srtlib.data.amazon.sources import SIZES
+from srtlib.data.amazon.steps import METADATA, RATINGS, Preparation
 from srtlib.data.text import token_bags, train_tokenizer
 from srtlib.paths import project_root
 
@@ -84,7 +84,7 @@ def ours(folder: Path, memory: str = "1GB") -> dict[str, float]:
 
 
 def worker(folder: Path, memory: str) -> None:
-    from srtlib.data.engines import connect
+    from srtlib.data.engines.engine import connect
 
     job = Preparation("amazon", folder, SIZES, 0, None)
     job.work.mkdir(parents=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from common import interleaved, record
 
 from srtlib.data.dataset import load_dataset
-from srtlib.evaluate import ranks
+from srtlib.evaluation import ranks
 from srtlib.params import srtlib
-from srtlib.train import new_model
+from srtlib.training.trainer import new_model
 
 
 def main() -> None:

@@ -32,11 +32,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from srtlib.engine import Objective, make_optimizer
-from srtlib.flops import training_flops
-from srtlib.losses import NegativeSampler
-from srtlib.model import SRT, BagFeatures
-from srtlib.packing import Batch, Sequences
+from srtlib.model.flops import training_flops
+from srtlib.model.packing import Batch, Sequences
+from srtlib.model.srt import SRT, BagFeatures
+from srtlib.training.losses import NegativeSampler
+from srtlib.training.objective import Objective, make_optimizer
 
 EPOCHS = 50
 # (width, layers) -> training targets of an epoch, summed over the authors' runs of that shape (their recorded store).

@@ -14,6 +14,7 @@ import numpy as np
 from common import interleaved, record
 
 from srtlib import laws
+from srtlib.laws.fitting import Loss
 
 TRUTH = {"E": 1.817, "A": 482.0, "B": 2085.0, "alpha": 0.348, "beta": 0.366}
 RESAMPLES, REPETITIONS = 1_000, 200
@@ -29,7 +30,7 @@ def generated(seed: int, n: int = 245) -> dict[str, Any]:
     return {"y": y, "N": N, "D": D}
 
 
-def seconds(loss: laws.Loss) -> float:
+def seconds(loss: Loss) -> float:
     """A fit and 1,000 resamples."""
     start = perf_counter()
     _ = laws.fit("additive_power", **generated(0), loss=loss, n_resamples=RESAMPLES).samples
@@ -47,7 +48,7 @@ def coverage(level: float = 0.95) -> dict[str, float]:
 
 
 def main() -> None:
-    losses: tuple[laws.Loss, ...] = ("huber", "lad", "lsq")
+    losses: tuple[Loss, ...] = ("huber", "lad", "lsq")
     times = interleaved({loss: partial(seconds, loss) for loss in losses}, repeats=5)
     rows: list[dict[str, Any]] = [
         {"what": f"fit and {RESAMPLES} resamples of 245 runs [s]", "loss": loss, **time} for loss, time in times.items()

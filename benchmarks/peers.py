@@ -33,9 +33,9 @@ from throughput import trainer
 from tqdm import tqdm
 
 from srtlib.data.dataset import Dataset, load_dataset
-from srtlib.evaluate import _rank, metrics, ranks
+from srtlib.evaluation import _rank, metrics, ranks
 from srtlib.params import Recipe, srtlib
-from srtlib.train import Trainer
+from srtlib.training.trainer import Trainer
 
 # RecBole 1.2.1 asks for more (ray) than its sequential models use, and needs numpy before 2.
 PACKAGES = (

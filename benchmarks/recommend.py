@@ -20,8 +20,8 @@ from srtlib.data.dataset import build_dataset
 from srtlib.data.synthetic import World
 from srtlib.params import TrainParams, srtlib
 from srtlib.paths import home, make_folder
-from srtlib.recommend import Recommender
-from srtlib.train import train
+from srtlib.serving.recommender import Recommender
+from srtlib.training.trainer import train
 
 USERS, ITEMS, K = 1_000, 1_000_000, 10
 

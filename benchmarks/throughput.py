@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from srtlib.data.dataset import Dataset, load_dataset
 from srtlib.params import ModelParams, Recipe, TrainParams, srtlib
-from srtlib.train import Trainer
+from srtlib.training.trainer import Trainer
 
 STEPS = 10
 

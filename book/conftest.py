@@ -2,7 +2,7 @@
 
 import pytest
 
-from srtlib.published import published
+from srtlib.runs.published import published_store
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -10,7 +10,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not cells:
         return
     try:
-        published()
+        published_store()
     except FileNotFoundError as error:
         for cell in cells:
             cell.add_marker(pytest.mark.skip(reason=str(error)))

@@ -175,7 +175,7 @@ def _add_data_commands(commands: Any, command: Callable[..., argparse.ArgumentPa
 
 def _data_prepare(options: argparse.Namespace) -> pd.DataFrame:
     with _extra("amazon"):
-        from srtlib.data import amazon
+        from srtlib.data.amazon import sources as amazon
 
     steps = options.steps.split(",") if options.steps else amazon.STEPS
     names = ("raw", "only_few", "seed", "engine", "memory", "threads", "master")
@@ -217,9 +217,9 @@ def _extra(name: str) -> Iterator[None]:
 
 
 def _train(options: argparse.Namespace) -> dict[str, Any] | None:
-    from srtlib import distributed
     from srtlib.data.dataset import load_dataset
-    from srtlib.train import train
+    from srtlib.training import distributed
+    from srtlib.training.trainer import train
 
     dataset = load_dataset(options.dataset, options.seed)
     if options.interactions:
@@ -242,7 +242,7 @@ def _override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
 
 def _sweep(options: argparse.Namespace) -> dict[str, Any]:
-    from srtlib.sweep import scaling_experiments, sweep
+    from srtlib.studies.sweeping import scaling_experiments, sweep
 
     study = load_params(options.params.stem, options.params.parent).scaling
     experiments = scaling_experiments(study, options.dataset, options.seed)
@@ -253,15 +253,15 @@ def _sweep(options: argparse.Namespace) -> dict[str, Any]:
 
 def _evaluate(options: argparse.Namespace) -> dict[str, float]:
     from srtlib.data.dataset import load_dataset
-    from srtlib.evaluate import evaluate
-    from srtlib.model import SRT
+    from srtlib.evaluation import evaluate
+    from srtlib.model.srt import SRT
 
     model, dataset = SRT.from_pretrained(options.model), load_dataset(options.dataset)
     return evaluate(model, dataset, options.split, options.protocol, exclude_seen=options.exclude_seen)
 
 
 def _plan(options: argparse.Namespace) -> dict[str, Any]:
-    from srtlib.estimators import Machine, plan
+    from srtlib.laws.estimators import Machine, plan
 
     given = {name: getattr(options, name) for name in MACHINE if getattr(options, name) is not None}
     if options.size and not options.interactions:
@@ -295,7 +295,7 @@ def _amount(text: str) -> float:
 
 def _recommend(options: argparse.Namespace) -> dict[str, Any] | None:
     from srtlib.data.dataset import read_table
-    from srtlib.recommend import Recommender
+    from srtlib.serving.recommender import Recommender
 
     history = read_table(options.history)
     recommender = Recommender.load(options.model, read_table(options.items) if options.items else None)

@@ -212,7 +212,7 @@ class Scaling(Params):
 
 
 class FineTuning(Params):
-    """Options of the methods of `srtlib.transfer`."""
+    """Options of the methods of `srtlib.studies.fine_tuning`."""
 
     own_vocabulary: bool = Field(default=False, description="give the model a tokenizer of the target's text first")
     layer_decay: float = Field(

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from srtlib import runs
 from srtlib.cli import main
-from srtlib.estimators import plan
-from srtlib.recommend import Recommender
+from srtlib.laws.estimators import plan
+from srtlib.serving.recommender import Recommender
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from ibis import _
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Column, StringColumn, Table
 
-from srtlib.data import pipeline
 from srtlib.data.dataset import TEXT_FIELDS, load_dataset
-from srtlib.data.engines import DuckDB
+from srtlib.data.engines import expressions
+from srtlib.data.engines.engine import DuckDB
 from srtlib.paths import home, make_folder, write_text
 
 READERS = {
@@ -60,12 +60,12 @@ def import_data(
             user_id=_.user_id.cast("string"), item_id=_.item_id.cast("string"), timestamp=_seconds(log.timestamp)
         )
         catalogue = _chosen(_read(connection, items, columns or {}), "items", columns or {})
-        texts = {field: pipeline.clean(_text(catalogue[field])) for field in catalogue.columns if field != "item_id"}
+        texts = {field: expressions.clean(_text(catalogue[field])) for field in catalogue.columns if field != "item_id"}
         catalogue = catalogue.mutate(item_id=_.item_id.cast("string"), **texts)
         frame = catalogue.to_pandas().drop_duplicates("item_id", keep="last")
         frame.to_parquet(aside / "items.parquet", index=False)
         rated = log if "rating" in log.columns else log.mutate(rating=ibis.null("float32"))
-        ordered = pipeline.in_order(rated, seed, DuckDB.number).select(log.columns)
+        ordered = expressions.in_order(rated, seed, DuckDB.number).select(log.columns)
         connection.to_parquet(ordered, aside / "interactions.parquet", compression="zstd")
         write_text(aside / IMPORTED, json.dumps({"sha256": digest}))
         load_dataset(aside)  # refuses, in one line, what cannot be used

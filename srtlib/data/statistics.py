@@ -14,7 +14,7 @@ from ibis import _
 from ibis.expr.types import Table
 
 from srtlib.data.dataset import MIN_LENGTH, Dataset, find_folder, load_dataset, table_path
-from srtlib.data.pipeline import distribution
+from srtlib.data.engines.expressions import distribution
 from srtlib.data.text import token_bags, train_tokenizer
 from srtlib.paths import write_text
 

@@ -13,7 +13,7 @@ import yaml
 from srtlib import runs
 from srtlib.cli import main
 from srtlib.params import Scaling
-from srtlib.sweep import SweepError, scaling_experiments, sweep
+from srtlib.studies.sweeping import SweepError, scaling_experiments, sweep
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed: make test-cluster")
 

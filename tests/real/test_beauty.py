@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from srtlib.data.dataset import load_dataset
-from srtlib.evaluate import evaluate, random_ndcg
+from srtlib.evaluation import evaluate, random_ndcg
 from srtlib.params import ModelParams, load_params
-from srtlib.sweep import scaling_experiments, sweep
-from srtlib.train import new_model
+from srtlib.studies.sweeping import scaling_experiments, sweep
+from srtlib.training.trainer import new_model
 
 NAME = "amazon_beauty_2014"
 pytestmark = pytest.mark.skipif(

@@ -8,8 +8,8 @@ import torch
 
 from srtlib import runs
 from srtlib.data.text import train_tokenizer
-from srtlib.flops import paper_training_flops
-from srtlib.model import SRT
+from srtlib.model.flops import paper_training_flops
+from srtlib.model.srt import SRT
 from srtlib.params import paper
 
 STORE = Path(os.environ.get("SRT_DATA", "")) / "published_runs" / "mlruns.sqlite.bz2"

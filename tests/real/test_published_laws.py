@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib import estimators, frontiers, laws, optimal, published, reports, runs
+from srtlib import laws, runs
+from srtlib.laws import allocation, comparison, estimators, frontiers
+from srtlib.runs import published
 
 STORE = Path(os.environ.get("SRT_DATA", "")) / "published_runs" / "mlruns.sqlite.bz2"
 pytestmark = pytest.mark.skipif(
@@ -77,14 +79,14 @@ def test_saturating_forms_underestimate_the_large_sets(curves: pd.DataFrame, fro
     fitted = [
         laws.fit_frontier(form, small, x=COMPUTE, loss="lsq", n_resamples=5) for form in ("log_linear", "sigmoid")
     ]
-    errors = reports.hold_out(fitted, y=beyond[QUALITY], C=beyond[COMPUTE]).set_index("form")
+    errors = comparison.hold_out(fitted, y=beyond[QUALITY], C=beyond[COMPUTE]).set_index("form")
     assert errors["rmse_held_out"]["log_linear"] < 0.005
     assert errors["rmse_held_out"]["sigmoid"] > 0.008
     assert errors["bias"]["sigmoid"] < 0
 
 
 def test_approaches_agree_on_the_size_where_they_can(curves: pd.DataFrame) -> None:
-    _, found = optimal.compare(curves, 1e16, x=COMPUTE, n_resamples=50)
+    _, found = allocation.compare(curves, 1e16, x=COMPUTE, n_resamples=50)
     sizes = {name: float(allocation.predict(1e16)[0]) for name, allocation in found.items()}
     assert sizes["envelope"] == pytest.approx(sizes["isoflop"], rel=0.5)
     assert found["parametric"].at_bound == ("beta",)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib import published, runs
+from srtlib import runs
+from srtlib.runs import published
 
 STORE = Path(os.environ.get("SRT_DATA", "")) / "published_runs" / "mlruns.sqlite.bz2"
 pytestmark = pytest.mark.skipif(

@@ -1,0 +1,9 @@
+from . import amazon as amazon
+from . import dataset as dataset
+from . import engines as engines
+from . import importing as importing
+from . import statistics as statistics
+from . import synthetic as synthetic
+from . import text as text
+from .dataset import Dataset as Dataset
+from .dataset import concatenate as concatenate

@@ -1,0 +1,5 @@
+"""Amazon Product Data (2018): sources, steps, downloads, and raw files made in their form."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,357 @@
+"""The steps of a preparation: raw files -> items, transfer sets, users, samples of users, vocabulary.
+
+Each step makes a folder aside, which appears whole or not at all, with a note of what it was made from (`origin.json`);
+where a folder with the same origin is there, the step is finished already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis import _
+
+from srtlib.data.dataset import TABLES
+from srtlib.data.engines import expressions
+from srtlib.data.engines.engine import SHOWN, Engine
+from srtlib.data.statistics import read_counts, statistics, tidy, vocabulary
+from srtlib.paths import home, make_folder, write_text
+
+RATINGS, METADATA = "all_csv_files.csv", "All_Amazon_Meta.json.gz"
+TRANSFER = {  # data set -> its reviews and its metadata, both of 2014
+    "beauty": ("reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"),
+    "sports": ("reviews_Sports_and_Outdoors_5.json.gz", "meta_Sports_and_Outdoors.json.gz"),
+}
+MOST_BAD = 0.001  # share of unusable lines above which a file is refused
+VERSION = 1  # of what the steps make
+ORIGIN, COUNTS = "origin.json", "statistics.csv"
+END = 1 << 20  # bytes of a raw file's ends that tell it from another
+GROUP = 1 << 17  # rows of a Parquet row group
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The raw files of one preparation, the folder it works in, and its steps (see `amazon.prepare`)."""
+
+    name: str
+    raw: Path
+    sizes: Mapping[str, int]
+    seed: int
+    only_few: int | None
+
+    @property
+    def work(self) -> Path:
+        """The folder of what is kept between steps."""
+        return home() / self.name
+
+    @property
+    def scratch(self) -> Path:
+        """The folder of what is not kept."""
+        return self.work / ".scratch"
+
+    @property
+    def suffix(self) -> str:
+        """What tells a trial's results from the whole's."""
+        return f"-few{self.only_few}" if self.only_few else ""
+
+    def data_set(self, part: str) -> Path:
+        """The folder of a transfer set or of a sample."""
+        return home() / f"{self.name}{self.suffix if part in self.sizes else ''}-{part}"
+
+    # ---- the steps --------------------------------------------------------------------------------------------------
+
+    def items(self, engine: Engine) -> None:
+        """Metadata -> items: the last usable row of each asin."""
+        source = self._source(METADATA)
+
+        def fill(aside: Path) -> None:
+            lines = engine.lines(source)
+            parsed = _stored(
+                engine, expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM)), aside
+            )
+            found = _first_row(parsed.agg(lines=_.count(), bad=_.bad.count(), kept=_.usable.sum()))
+            examples = parsed.filter(_.bad.notnull()).limit(SHOWN).bad.to_pandas()
+            _check_bad(METADATA, "JSON objects with an asin", found["bad"], found["lines"], examples)
+            if not found["kept"]:
+                raise ValueError(f"{METADATA}: no line has a usable title; expected JSON lines with asin and title")
+            engine.write(expressions.last_of_each(parsed.filter(_.usable)), aside / "items.parquet")
+            n_items = pq.read_metadata(aside / "items.parquet").num_rows
+            counts = {
+                "metadata_lines": found["lines"],
+                "metadata_not_json": found["bad"],
+                "metadata_without_title": found["lines"] - found["bad"] - found["kept"],
+                "metadata_kept": found["kept"],
+                "metadata_repeated": found["kept"] - n_items,
+                "items": n_items,
+            }
+            _write_counts(aside, tidy(counts))
+
+        _make(self.work / "items", self._origin([METADATA]), fill)
+
+    def transfer(self, engine: Engine) -> None:
+        """Reviews and metadata of 2014 -> the transfer sets; and all who reviewed, to be left out of the samples."""
+        reviews = {domain: files[0] for domain, files in TRANSFER.items() if (self.raw / files[0]).is_file()}
+        absent = [file for files in TRANSFER.values() for file in files if not (self.raw / file).is_file()]
+        if absent:
+            warnings.warn(
+                f"no {', '.join(absent)} in {self.raw}: transfer sets without reviews and metadata are left out, and "
+                f"users without reviews stay in the samples",
+                stacklevel=2,
+            )
+
+        def fill(aside: Path) -> None:
+            for domain, file in reviews.items():
+                lines = engine.lines(self.raw / file)
+                table = _stored(
+                    engine, expressions.reviews(lines, engine.fields(lines.line, expressions.REVIEW)), aside
+                )
+                found = _first_row(table.agg(lines=_.count(), kept=_.user_id.count()))
+                _check_bad(file, "JSON objects of a review", found["lines"] - found["kept"], found["lines"])
+                ordered = expressions.in_order(table.filter(_.user_id.notnull()), self.seed, engine.number)
+                engine.write(ordered, aside / f"{domain}.parquet")
+
+        _make(self.work / "transfer", self._origin(reviews.values(), seed=self.seed), fill)
+        for domain, (_reviews, metadata) in TRANSFER.items():
+            if domain in reviews and metadata not in absent:
+                self._transfer_set(engine, domain, self.raw / metadata)
+
+    def _transfer_set(self, engine: Engine, domain: str, metadata: Path) -> None:
+        def fill(aside: Path) -> None:
+            shutil.copyfile(self.work / "transfer" / f"{domain}.parquet", aside / "interactions.parquet")
+            interactions = engine.parquet(aside / "interactions.parquet")
+            lines = expressions.literal_lines(engine.lines(metadata), interactions)
+            parsed = _stored(
+                engine, expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM)), aside
+            )
+            engine.write(expressions.items_for(interactions, parsed), aside / "items.parquet")
+            _describe(engine, aside)
+
+        _make(self.data_set(domain), self._origin(TRANSFER[domain], seed=self.seed), fill, replace=False)
+
+    def users(self, engine: Engine) -> None:
+        """Ratings -> users with their counts, and what each step of the funnel drops."""
+        source, items, transfer = self._source(RATINGS), self._made("items"), self._made("transfer")
+
+        def fill(aside: Path) -> None:
+            ratings = expressions.checked_ratings(engine.ratings(self._few(source, aside)))
+            users = _stored(engine, expressions.users(ratings, engine.parquet(items / "items.parquet")), aside)
+            found = _first_row(expressions.funnel(users, _reviewers(engine, transfer)))
+            engine.write(users.filter(_.user_id.notnull()), aside / "users.parquet")
+            rejected, examples = engine.rejected()
+            unusable = rejected + found.pop("ratings_unusable")
+            total = found.pop("ratings_usable") + unusable
+            _check_bad(RATINGS, "rows of item, user, rating, timestamp", unusable, total, examples)
+            if not found["ratings_kept"]:
+                raise ValueError(
+                    f"{RATINGS}: none of {total:,} ratings is left ({found['ratings_without_metadata']:,} name an item "
+                    f"without metadata); expected rows of item, user, rating, timestamp, and more of them"
+                )
+            _write_counts(aside, tidy({"ratings": total, "ratings_unusable": unusable, **found}))
+
+        before = {folder.name: (folder / ORIGIN).read_text(encoding="utf-8") for folder in (items, transfer)}
+        _make(self.work / f"users{self.suffix}", self._origin([RATINGS], before=before, only_few=self.only_few), fill)
+
+    def samples(self, engine: Engine) -> None:
+        """Users and ratings -> samples of users, each part of the next, each a data set."""
+        users, items = self._made(f"users{self.suffix}"), self._made("items") / "items.parquet"
+        before = (users / ORIGIN).read_text(encoding="utf-8")
+        origins = {part: {"before": before, "seed": self.seed, "size": size} for part, size in self.sizes.items()}
+        made = [_is_made(self.data_set(part), origin, replace=False) for part, origin in origins.items()]
+        if all(made):
+            return
+        rows = self.scratch / "largest.parquet"
+        sample = self._sample(engine, users, items, rows)
+        for part, size in sorted(self.sizes.items(), key=lambda pair: -pair[1]):
+            chosen = (sample["reached"] <= max(size, sample["reached"].min())).to_numpy()
+            fill = partial(_fill_sample, engine, rows, items, np.repeat(chosen, sample["n"]))
+            _make(self.data_set(part), origins[part], fill, replace=False)
+            rows, items = (self.data_set(part) / f"{stem}.parquet" for stem in TABLES)  # what the next is part of
+            sample = sample[chosen]
+
+    def _sample(self, engine: Engine, users: Path, items: Path, path: Path) -> pd.DataFrame:
+        """Write the largest sample's ratings, in order; returns n and reached of its users, in the same order."""
+        kept = expressions.pool(engine.parquet(users / "users.parquet"), _reviewers(engine, self._made("transfer")))
+        shuffled = expressions.shuffled(kept, self.seed)
+        buckets = expressions.bucket_sizes(shuffled).to_pandas()
+        if (n_all := buckets["n"].sum()) < max(self.sizes.values()):
+            short = ", ".join(part for part, size in self.sizes.items() if size > n_all)
+            message = f"the ratings of users who may be sampled are {n_all:,}: {short} have all of them"
+            warnings.warn(message, stacklevel=3)
+        found = self.scratch / "sample.parquet"
+        engine.write(expressions.sampled_users(shuffled, buckets, max(self.sizes.values())), found)
+        few = users / RATINGS
+        ratings = expressions.checked_ratings(engine.ratings(few if few.is_file() else self._source(RATINGS)))
+        chosen = expressions.sampled_ratings(ratings, engine.parquet(items), engine.parquet(found))
+        engine.write(expressions.in_order(chosen, self.seed, engine.number, user="place"), path)
+        return pd.read_parquet(found, columns=["place", "n", "reached"]).sort_values("place")
+
+    def vocabulary(self, engine: Engine) -> None:
+        """Titles and brands of each sample -> the size of their vocabulary, put among its counts."""
+        for part in self.sizes:
+            folder = self._made_data_set(part)
+            counts = read_counts(folder / COUNTS)
+            if "vocabulary" not in set(counts["statistic"]):
+                found = vocabulary(pd.read_parquet(folder / "items.parquet", columns=["title", "brand"]))
+                _write_counts(folder, pd.concat([counts, found]))
+
+    # ---- what they share --------------------------------------------------------------------------------------------
+
+    def counts(self) -> pd.DataFrame:
+        """Every count there is: set, statistic, value."""
+        folders = {"pipeline": [self.work / "items", self.work / f"users{self.suffix}"]}
+        folders |= {self.data_set(part).name: [self.data_set(part)] for part in (*TRANSFER, *self.sizes)}
+        tables = [
+            read_counts(folder / COUNTS).assign(set=name)
+            for name, parts in folders.items()
+            for folder in parts
+            if (folder / COUNTS).is_file()
+        ]
+        return pd.concat([pd.DataFrame(columns=["set", "statistic", "value"]), *tables], ignore_index=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a preparation that was killed left aside."""
+        made = [self.data_set(part) for part in (*TRANSFER, *self.sizes)]
+        sets = [aside for folder in made for aside in folder.parent.glob(f".{folder.name}.*")]
+        for folder in [*self.work.glob(".*.*"), *sets, self.scratch]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _source(self, file: str) -> Path:
+        if not (self.raw / file).is_file():
+            raise FileNotFoundError(f"{self.raw} has no {file}; download it with the step download, or name its folder")
+        return self.raw / file
+
+    def _made(self, step: str) -> Path:
+        folder = self.work / step
+        if not (folder / ORIGIN).is_file():
+            raise FileNotFoundError(f"{folder} is not there; run the step {step.removesuffix(self.suffix)} first")
+        return folder
+
+    def _made_data_set(self, part: str) -> Path:
+        if not (self.data_set(part) / ORIGIN).is_file():
+            raise FileNotFoundError(f"{self.data_set(part)} is not there; run the step samples first")
+        return self.data_set(part)
+
+    def _origin(self, files: Iterable[str], **more: Any) -> dict[str, Any]:
+        return {"files": {file: _fingerprint(self.raw / file) for file in files}, **more}
+
+    def _few(self, source: Path, aside: Path) -> Path:
+        """The ratings to read: all, or a file of the first few lines."""
+        if self.only_few is None:
+            return source
+        with source.open("rb") as stream, (aside / RATINGS).open("wb") as few:
+            few.writelines(islice(stream, self.only_few))
+        return aside / RATINGS
+
+
+def _fingerprint(path: Path) -> str:
+    """Size and a hash of both ends: enough to tell another file, at once for any size."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        digest = hashlib.sha256(stream.read(END))
+        stream.seek(max(size - END, 0))
+        digest.update(stream.read(END))
+    return f"{size} bytes, {digest.hexdigest()[:16]}"
+
+
+def _is_made(folder: Path, origin: Mapping[str, Any], replace: bool) -> bool:
+    """Whether the folder is there with that origin; one of another origin is removed, or refused."""
+    if not folder.is_dir():
+        return False
+    note = folder / ORIGIN
+    if note.is_file() and note.read_text(encoding="utf-8") == _as_text(origin):
+        return True
+    if not replace:
+        raise ValueError(f"{folder} was made from other files or with another seed; move it away, then prepare again")
+    shutil.rmtree(folder)
+    return False
+
+
+def _make(folder: Path, origin: Mapping[str, Any], fill: Callable[[Path], object], replace: bool = True) -> None:
+    def fill_and_note(aside: Path) -> None:
+        fill(aside)
+        (aside / STORED).unlink(missing_ok=True)
+        (aside / ORIGIN).write_text(_as_text(origin), encoding="utf-8")
+
+    if not _is_made(folder, origin, replace):
+        make_folder(folder, fill_and_note)
+
+
+def _as_text(origin: Mapping[str, Any]) -> str:
+    return json.dumps({"version": VERSION, **origin}, indent=1)
+
+
+STORED = "stored.parquet"
+
+
+def _stored(engine: Engine, table: Any, aside: Path) -> Any:
+    """The table, computed once and kept until its step ends."""
+    engine.write(table, aside / STORED)
+    return engine.parquet(aside / STORED)
+
+
+def _first_row(table: Any) -> dict[str, int]:
+    row = table.to_pandas().iloc[0]
+    return {name: 0 if pd.isna(value) else int(value) for name, value in row.items()}
+
+
+def _reviewers(engine: Engine, transfer: Path) -> Any:
+    """user_id of everybody in a transfer set, or None where there is no such set."""
+    tables = [engine.parquet(path).select("user_id") for path in sorted(transfer.glob("*.parquet"))]
+    if not tables:
+        return None
+    return tables[0].union(*tables[1:], distinct=True) if tables[1:] else tables[0].distinct()
+
+
+def _fill_sample(engine: Engine, rows: Path, items: Path, chosen: npt.NDArray[np.bool_], aside: Path) -> None:
+    """A data set of the chosen rows and their items."""
+    _copy_rows(rows, aside / "interactions.parquet", chosen)
+    interactions = engine.parquet(aside / "interactions.parquet")
+    engine.write(expressions.items_of(engine.parquet(items), interactions), aside / "items.parquet")
+    _describe(engine, aside)
+
+
+def _copy_rows(source: Path, target: Path, chosen: npt.NDArray[np.bool_]) -> None:
+    """The chosen rows of a table, in its order."""
+    if chosen.all():
+        shutil.copyfile(source, target)
+        return
+    rows, start = pq.ParquetFile(source), 0
+    with pq.ParquetWriter(target, rows.schema_arrow, compression="zstd") as writer:
+        for batch in rows.iter_batches(GROUP):
+            writer.write_batch(batch.filter(pa.array(chosen[start : start + batch.num_rows])))
+            start += batch.num_rows
+
+
+def _describe(engine: Engine, folder: Path) -> None:
+    tables = (engine.parquet(folder / f"{stem}.parquet") for stem in ("interactions", "items"))
+    counts, distributions = statistics(*tables)
+    _write_counts(folder, counts)
+    distributions.to_csv(folder / "distributions.csv", index=False)
+
+
+def _write_counts(folder: Path, counts: pd.DataFrame) -> None:
+    write_text(folder / COUNTS, counts.to_csv(index=False))
+
+
+def _check_bad(file: str, expected: str, bad: int, total: int, examples: Iterable[str] = ()) -> None:
+    """Refuse a file in which too many lines are bad; say so where some are."""
+    if not bad:
+        return
+    shown = "; ".join(repr(str(line)[:80]) for line in list(examples)[:SHOWN])
+    message = f"{file}: {bad:,} of {total:,} lines are not {expected}" + (f": {shown}" if shown else "")
+    if bad > MOST_BAD * total:
+        raise ValueError(f"{message}; expected at most {MOST_BAD:.1%} of such lines")
+    warnings.warn(f"{message}; left out", stacklevel=4)

@@ -1,0 +1,5 @@
+"""Engines of the data pipeline and the expressions that run on them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

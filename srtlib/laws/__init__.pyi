@@ -1,0 +1,11 @@
+from . import allocation as allocation
+from . import comparison as comparison
+from . import estimators as estimators
+from . import fitting as fitting
+from . import forms as forms
+from . import frontiers as frontiers
+from .fitting import FORMS as FORMS
+from .fitting import Law as Law
+from .fitting import fit as fit
+from .fitting import fit_frontier as fit_frontier
+from .frontiers import frontier as frontier

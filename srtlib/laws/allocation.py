@@ -1,0 +1,240 @@
+"""Compute-optimal size and data: N*(C) and D*(C) by the three approaches of Hoffmann et al. (2022), side by side.
+
+1. `envelope`: at each amount of compute, the size and data of the best run that was under way there.
+2. `isoflop`: at each budget, the top of a parabola of quality in ln N.
+3. `parametric`: the law E -+ A / N^alpha -+ B / D^beta of the finished runs, minimised under C = c N^p D^q, whose
+   c, p and q come from the runs too: 6 N D is a rule for language models, not for models whose parameters are
+   mostly a table of tokens.
+
+Each ends in two power laws, N* = k_N C^a and D* = k_D C^b, with intervals from a bootstrap over whole runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from srtlib.laws.fitting import fit, resample_counts
+from srtlib.laws.forms import Array
+from srtlib.laws.frontiers import alike, best_per_size, check_table, interpolate, levels, vertex
+
+PARAMS = ("k_N", "a", "k_D", "b")
+APPROACHES = ("envelope", "isoflop", "parametric")
+N_LEVELS = {"envelope": 100, "isoflop": 12}  # amounts of compute looked at
+
+
+@dataclass
+class Allocation:
+    """N*(C) = k_N C^a and D*(C) = k_D C^b. `samples` holds one row per resample in which both could be fitted.
+
+    `n_points` is the number of budgets (runs, for `parametric`) behind the fit; `at_bound` names parameters of the
+    parametric law that ended on the edge of the search: the allocation is then no finding. `usable` is the share of
+    resamples that could be fitted.
+    """
+
+    approach: str
+    params: dict[str, float]
+    samples: pd.DataFrame
+    n_points: int
+    usable: float
+    at_bound: tuple[str, ...] = ()
+
+    def predict(self, C: npt.ArrayLike) -> tuple[Array, Array]:
+        """(N*, D*) at each C, in the units of the runs' columns."""
+        k_N, a, k_D, b = self.params.values()
+        C = np.asarray(C, dtype=float)
+        return k_N * C**a, k_D * C**b
+
+    def band(self, C: npt.ArrayLike, level: float = 0.95) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Percentile bands ((low, high) of N*, (low, high) of D*) at each C."""
+        C = np.atleast_1d(np.asarray(C, dtype=float))
+        tails = (1 - level) / 2, (1 + level) / 2
+        bands = []
+        for k, power in (("k_N", "a"), ("k_D", "b")):
+            logs = np.log(self.samples[k].to_numpy())[:, None] + self.samples[power].to_numpy()[:, None] * np.log(C)
+            low, high = np.exp(np.quantile(logs, tails, axis=0))
+            bands.append((low, high))
+        return bands[0], bands[1]
+
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Percentile interval of k_N, a, k_D or b."""
+        if name not in self.params:
+            raise ValueError(f"an allocation has no parameter {name!r}; it has {', '.join(PARAMS)}")
+        low, high = self.samples[name].quantile([(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        return vars(self) | {"samples": self.samples.to_numpy().tolist(), "at_bound": list(self.at_bound)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Allocation:
+        """The inverse of `to_dict`."""
+        samples = pd.DataFrame(data["samples"], columns=list(PARAMS), dtype=float)
+        return cls(**{**data, "samples": samples, "at_bound": tuple(data["at_bound"])})
+
+
+def allocate(
+    approach: str,
+    curves: pd.DataFrame,
+    *,
+    size: str = "params_total",
+    data: str = "targets_seen",
+    x: str = "flops",
+    y: str = "valid_ndcg@5",
+    run: str = "run_id",
+    metric: bool = True,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Allocation:
+    """N*(C) and D*(C) from learning curves.
+
+    Args:
+        approach: "envelope", "isoflop" or "parametric".
+        curves: one row per evaluation, as from `runs.curves`; the last row of a run is its end.
+        size, data, x, y, run: columns of N (constant within a run), D, compute, quality and the run's name.
+        metric: True when larger is better, False for a loss.
+
+    Raises ValueError for an unknown approach, a missing column, and runs that show no optimum at two budgets.
+    """
+    if approach not in APPROACHES:
+        raise ValueError(f"unknown approach {approach!r}; expected one of {', '.join(APPROACHES)}")
+    check_table(curves, (run, x, y, size, data))
+    counts = resample_counts(curves[run].nunique(), n_resamples, seed)
+    columns: dict[str, Any] = {"size": size, "data": data, "x": x, "y": y, "run": run, "metric": metric}
+    if approach == "parametric":
+        return _parametric(curves, counts, n_resamples, seed, **columns)
+    grid = levels(curves[x], N_LEVELS[approach])
+    _, values, names = interpolate(curves, x, y, run, grid)
+    values = values if metric else -values
+    log_n = np.log(curves.groupby(run)[size].first().loc[names].to_numpy(float))
+    log_d = np.log(interpolate(curves, x, data, run, grid)[1])
+    find = _on_envelope if approach == "envelope" else _on_parabolas
+    n_points, best = _power_laws(grid, *find(values, log_n, log_d))
+    if best is None:
+        raise ValueError(f"approach {approach} found an optimum at {n_points} of {len(grid)} budgets; it needs two")
+    drawn = [_power_laws(grid, *find(values[c > 0], log_n[c > 0], log_d[c > 0]))[1] for c in counts]
+    samples = np.array([sample for sample in drawn if sample is not None])
+    return _allocation(approach, best, samples, n_points, len(samples) / n_resamples)
+
+
+def predictions(allocations: Mapping[str, Allocation], C: npt.ArrayLike, level: float = 0.95) -> pd.DataFrame:
+    """What allocations say at each C, one row per allocation and C.
+
+    Columns: `approach`, `C`, `N`, `N_low`, `N_high`, `D`, `D_low`, `D_high`.
+    """
+    C = np.atleast_1d(np.asarray(C, dtype=float))
+    parts = []
+    for name, allocation in allocations.items():
+        N, D = allocation.predict(C)
+        (n_low, n_high), (d_low, d_high) = allocation.band(C, level)
+        columns = {"C": C, "N": N, "N_low": n_low, "N_high": n_high, "D": D, "D_low": d_low, "D_high": d_high}
+        parts.append(pd.DataFrame({"approach": name, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def compare(curves: pd.DataFrame, C: npt.ArrayLike, **columns: Any) -> tuple[pd.DataFrame, dict[str, Allocation]]:
+    """Every approach that the runs allow: a table of `predictions` at `C` with the exponents, and the allocations.
+
+    The table has also the exponent `a` of N* with `a_low` and `a_high`, `usable`, and a `note`: why an approach gave
+    nothing, or which parameter sits at a bound. Keywords as in `allocate`.
+    """
+    rows: list[dict[str, Any]] = []
+    found = {}
+    for approach in APPROACHES:
+        try:
+            found[approach] = fit = allocate(approach, curves, **columns)
+        except ValueError as error:
+            rows.append({"approach": approach, "note": str(error)})
+            continue
+        low, high = fit.interval("a")
+        note = f"{', '.join(fit.at_bound)} at bound" if fit.at_bound else ""
+        row = {"approach": approach, "a": fit.params["a"], "a_low": low, "a_high": high, "usable": fit.usable}
+        rows.append({**row, "note": note})
+    if not found:
+        raise ValueError("no approach found an optimum: " + "; ".join(row["note"] for row in rows))
+    return predictions(found, C).merge(pd.DataFrame(rows), on="approach", how="right"), found
+
+
+def _allocation(
+    approach: str, best: Array, samples: Array, n_points: int, usable: float, at_bound: tuple[str, ...] = ()
+) -> Allocation:
+    frame = pd.DataFrame(np.reshape(samples, (-1, 4)), columns=list(PARAMS))
+    frame[["k_N", "k_D"]] = np.exp(frame[["k_N", "k_D"]])
+    params = dict(zip(PARAMS, map(float, (np.exp(best[0]), best[1], np.exp(best[2]), best[3])), strict=True))
+    return Allocation(approach, params, frame, n_points, usable, at_bound)
+
+
+def _on_envelope(values: Array, log_n: Array, log_d: Array) -> tuple[Array, Array]:
+    """ln N and ln D of the best run under way at each amount of compute, (n,) each, NaN where none is."""
+    filled = np.where(np.isnan(values), -np.inf, values)
+    row, column = filled.argmax(0), np.arange(values.shape[1])
+    under_way = np.isfinite(filled[row, column])
+    return np.where(under_way, log_n[row], np.nan), np.where(under_way, log_d[row, column], np.nan)
+
+
+def _on_parabolas(values: Array, log_n: Array, log_d: Array) -> tuple[Array, Array]:
+    """ln N and ln D at the top of each budget's parabola, (n,) each, NaN where there is none."""
+    labels = alike(log_n)
+    out = np.full((2, values.shape[1]), np.nan)
+    for i, column in enumerate(values.T):
+        rows = best_per_size(labels, column)
+        if found := vertex(log_n[rows], column[rows]):
+            out[:, i] = found[0], np.interp(found[0], log_n[rows], log_d[rows, i])
+    return out[0], out[1]
+
+
+def _power_laws(grid: Array, log_n: Array, log_d: Array) -> tuple[int, Array | None]:
+    """How many points there are, and ln k_N, a, ln k_D, b by least squares (None with fewer than two points)."""
+    there = np.isfinite(log_n)
+    if there.sum() < 2:
+        return int(there.sum()), None
+    log_c = np.log(grid[there])
+    centred = log_c - log_c.mean()
+    out = []
+    for logs in (log_n[there], log_d[there]):
+        slope = centred @ logs / (centred @ centred)
+        out += [logs.mean() - slope * log_c.mean(), slope]
+    return int(there.sum()), np.array(out)
+
+
+def _parametric(
+    curves: pd.DataFrame, counts: Array, n_resamples: int, seed: int, *,
+    size: str, data: str, x: str, y: str, run: str, metric: bool,
+) -> Allocation:  # fmt: skip
+    ends = curves.sort_values(x, kind="stable").groupby(run, sort=False).last()
+    law = fit(
+        "additive_power", y=ends[y], N=ends[size], D=ends[data], metric=metric, n_resamples=n_resamples, seed=seed
+    )
+    log_n, log_d, log_c = (np.log(ends[column].to_numpy(float)) for column in (size, data, x))
+    design = np.column_stack([np.ones(len(ends)), log_n, log_d])
+
+    def under(weight: Array) -> Array:
+        """ln c, p, q of C = c N^p D^q."""
+        root = np.sqrt(weight)
+        return np.linalg.lstsq(design * root[:, None], log_c * root, rcond=None)[0]
+
+    best = _constrained(np.array(list(law.params.values())), under(np.ones(len(ends))))
+    samples = _constrained(law.samples.to_numpy(), np.array([under(count) for count in counts]))
+    good = np.isfinite(samples).all(-1)
+    return _allocation("parametric", best, samples[good], len(ends), float(good.mean()), law.at_bound)
+
+
+def _constrained(natural: Array, cost: Array) -> Array:
+    """ln k_N, a, ln k_D, b (..., 4) that minimise A / N^alpha + B / D^beta under ln C = ln c + p ln N + q ln D.
+
+    From alpha A N^-alpha / p = beta B D^-beta / q.
+    """
+    _, A, B, alpha, beta = np.moveaxis(natural, -1, 0)
+    log_c, p, q = np.moveaxis(cost, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        whole = alpha * q + beta * p
+        ratio = np.log(alpha * A * q / (beta * B * p))
+    k_N, a = (q * ratio - beta * log_c) / whole, beta / whole
+    k_D, b = (-p * ratio - alpha * log_c) / whole, alpha / whole
+    return np.stack([k_N, a, k_D, b], -1)

@@ -1,0 +1,99 @@
+"""Training FLOPs of a configuration: exact, and as the authors count them.
+
+Exact means every matrix product of forward and backward pass (a multiply-accumulate is two FLOPs) and the
+additions of the embedding bags. LayerNorm, softmax and other elementwise work is left out, as is usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from srtlib.params import ModelParams
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """What one batch computes on.
+
+    tokens: packed tokens T; attention_pairs: query-key pairs; encoded_items: items through the encoder;
+    item_tokens: text tokens of those items (0 for fixed vectors); scored_pairs: (position, item) scores of the
+    objective: S K for sampled negatives, S I for the full softmax.
+    """
+
+    tokens: int
+    attention_pairs: int
+    encoded_items: int
+    item_tokens: int
+    scored_pairs: int
+
+
+def forward_flops(params: ModelParams, shape: BatchShape) -> dict[str, int]:
+    """FLOPs of one forward pass, by part.
+
+    >>> from srtlib.params import ModelParams
+    >>> shape = BatchShape(tokens=10, attention_pairs=100, encoded_items=5, item_tokens=20, scored_pairs=30)
+    >>> forward_flops(ModelParams(d_model=4, n_layers=1, d_ff=4, fields={"title": 40}), shape)
+    {'bags': 80, 'projection': 160, 'attention': 2880, 'feed_forward': 640, 'scores': 240}
+    """
+    d, layers = params.d_model, params.n_layers
+    widths = {"token_bag": len(params.fields) * d, "fixed_vectors": params.vector_dim, "item_ids": 0}
+    return {
+        "bags": shape.item_tokens * d,
+        "projection": 2 * shape.encoded_items * widths[params.encoder] * d,
+        "attention": layers * (2 * shape.tokens * 4 * d * d + 4 * shape.attention_pairs * d),
+        "feed_forward": layers * 4 * shape.tokens * d * params.d_ff,
+        "scores": 2 * shape.scored_pairs * d,
+    }
+
+
+def training_flops(params: ModelParams, shape: BatchShape, frozen: Container[str] = ()) -> int:
+    """FLOPs of one training step: the backward pass costs twice the forward pass's products (once for the gradient
+    of the weights, once for that of the inputs), and the bags' additions once more.
+
+    frozen: parts of the model (`part_of`) whose weights take no gradient; neither do inputs with nothing
+    below them to train, such as fixed vectors.
+    """
+    parts = forward_flops(params, shape)
+    tables = params.encoder != "fixed_vectors" and "encoder.tables" not in frozen
+    project = params.encoder != "item_ids" and "encoder.project" not in frozen
+    backward = parts["bags"] * tables + parts["projection"] * (project + (project or tables) * tables)
+    encoder = tables or project
+    below = encoder or "positions" not in frozen or "input_norm" not in frozen
+    layers = params.n_layers
+    mixing = 4 * layers * shape.attention_pairs * params.d_model  # products without weights: both factors take part
+    linear = parts["attention"] - mixing + parts["feed_forward"]
+    for i in range(layers):
+        trained = f"blocks.{i}" not in frozen
+        below = below or trained  # a block's own norms stand before its products
+        backward += linear // layers * (trained + below) + 2 * mixing // layers * below
+    backward += parts["scores"] * (encoder + (below or "final_norm" not in frozen))
+    return sum(parts.values()) + backward
+
+
+def paper_forward_flops(params: ModelParams, batch: int = 128) -> int:
+    """The authors' `forward_flops` of one batch: multiply-accumulates of linear layers counted once, and softmax
+    and LayerNorm elements; no attention products, embeddings, logits or backward pass.
+
+    >>> from srtlib.params import ModelParams
+    >>> paper_forward_flops(ModelParams(d_model=32, n_heads=1, d_ff=32))
+    97753600
+    """
+    d, layers, length = params.d_model, params.n_layers, params.max_len
+    tokens = batch * length
+    linear = tokens * 2 * d * d + layers * tokens * (4 * d * d + 2 * d * params.d_ff)
+    softmax = layers * batch * params.n_heads * length * (3 * length - 1)
+    return linear + softmax + (1 + 2 * layers) * 4 * tokens * d
+
+
+def paper_total_flops(params: ModelParams, n_negatives: int, batch: int = 128) -> int:
+    """The authors' `total_flops` of one batch: the forward count and the encoding of targets and negatives."""
+    d = params.d_model
+    return paper_forward_flops(params, batch) + (batch + batch * n_negatives) * 2 * d * d
+
+
+def paper_training_flops(params: ModelParams, n_negatives: int, n_targets: int) -> int:
+    """The authors' training FLOPs of one epoch: `total_flops` x targets // 128."""
+    return paper_total_flops(params, n_negatives) * n_targets // 128

@@ -1,0 +1,220 @@
+"""Sequences packed into batches: which tokens, at which positions, in which groups, predicting which targets.
+
+A batch is an index operation on the data set's own arrays, on whatever device they live. There are two layouts:
+
+- buckets (on a CPU): sequences of about the same length stand together, so that dense causal attention pays for almost
+  no padding and needs no mask;
+- static (on a GPU, and for torch.compile): sequences stand end to end, and the rest up to a fixed number of tokens is
+  filled with sequences of one token: every batch has the same shape.
+
+Shapes: T packed tokens, S supervised positions, W windows; C tokens of a block, at least as long as any sequence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from srtlib.model.memory import resident, take
+
+if TYPE_CHECKING:
+    from srtlib.data.dataset import Dataset, Split
+
+BLOCK = 128  # a static batch is a multiple of this
+
+# Sequences are padded to the next of these (and to multiples of 16 above): at most a quarter is padding.
+LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 50, 64)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the packed axis is made of sequences.
+
+    groups: (sequences, padded length) of consecutive stretches, sum of products = T; empty where static.
+    positions: int64 [T], place in the sequence, from 0.
+    attention_pairs: query-key pairs of dense attention, the sum of squared lengths (padded ones in buckets).
+    mask: bool [T / C, 1, C, 2 C] where static: which tokens of its own block and the one before a query sees.
+    """
+
+    groups: list[tuple[int, int]]
+    positions: Tensor
+    attention_pairs: int
+    mask: Tensor | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.positions)
+
+    @classmethod
+    def buckets(cls, groups: list[tuple[int, int]], positions: Tensor) -> Layout:
+        """The layout of padded sequences, the same length side by side.
+
+        >>> Layout.buckets([(2, 3)], torch.arange(3).repeat(2)).attention_pairs
+        18
+        """
+        return cls(groups, positions, sum(n * length * length for n, length in groups))
+
+    @classmethod
+    def static(cls, positions: Tensor, block: int, attention_pairs: int) -> Layout:
+        """The layout of sequences end to end, none longer than `block`, which divides T.
+
+        >>> Layout.static(torch.tensor([0, 1, 0, 1]), block=2, attention_pairs=8).mask.int().squeeze(1).tolist()
+        [[[0, 0, 1, 0], [0, 0, 1, 1]], [[0, 0, 1, 0], [0, 0, 1, 1]]]
+        """
+        query = torch.arange(len(positions), device=positions.device).view(-1, block, 1)
+        key = query[:, :1] + torch.arange(-block, block, device=positions.device)
+        mask = visible(query, key, positions.view(-1, block, 1)).unsqueeze(1)
+        return cls([], positions, attention_pairs, mask)
+
+
+def visible(query: Tensor, key: Tensor, position: Tensor) -> Tensor:
+    """Whether a query, at `position` in its sequence, sees a key: places in T, broadcast."""
+    return (key <= query) & (key >= query - position)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """items: int32 [T]; supervised: int64 [S], places in T whose output predicts; targets: int32 [S]."""
+
+    items: Tensor
+    layout: Layout
+    supervised: Tensor
+    targets: Tensor
+
+
+class Sequences:
+    """A data set's interactions, on a device if they fit, cut into windows and packed into batches.
+
+    static: pack training batches into one fixed shape.
+    """
+
+    def __init__(
+        self, dataset: Dataset, max_len: int, device: torch.device | str = "cpu", static: bool = False
+    ) -> None:
+        device = torch.device(device)
+        self.items = resident(dataset.items, device)
+        self.offsets = torch.as_tensor(dataset.offsets.copy()).to(device)
+        self.max_len = max_len
+        self.block = (max(BLOCK // 2, 1 << (max_len - 1).bit_length())) if static else 0
+        sizes = torch.arange(max_len + 1)
+        known = torch.tensor([*(n for n in LENGTHS if n < max_len), max_len])
+        self._padded = known[torch.searchsorted(known, sizes)].to(device)
+
+    def epoch(self, supervise: str, batch_size: int, generator: torch.Generator) -> Epoch:
+        """Every training target once, in random order, at most `batch_size` targets (or tokens) a batch."""
+        starts, lengths = self._windows(supervise, generator)
+        order = torch.randperm(len(starts), generator=generator).to(starts.device)
+        starts, lengths = starts[order], lengths[order]
+        tokens = lengths if self.block else self._padded[lengths]
+        cost = torch.ones_like(lengths) if supervise == "last" else tokens
+        return Epoch(self, supervise, batch_size, starts, lengths, _cut(cost, batch_size))
+
+    def histories(self, dataset: Dataset, split: Split, batch_tokens: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Each user's last `max_len` items before the split's target: (user indices, batch), by rising length."""
+        ends = torch.as_tensor(dataset.history_ends(split), device=self.items.device)
+        lengths = (ends - self.offsets[:-1]).clamp(max=self.max_len)
+        users = torch.argsort(lengths, stable=True)
+        for first, last in _cut(self._padded[lengths[users]], batch_tokens):
+            chosen = users[first:last]
+            batch = self.pack(ends[chosen] - lengths[chosen], lengths[chosen], "last")
+            yield chosen, batch
+
+    def _windows(self, supervise: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Start and length of every window. `all`: stretches of at most max_len inputs, a user's long sequence
+        cut at a random place each epoch. `last`: for each target the max_len inputs before it."""
+        users_start = self.offsets[:-1]
+        n_targets = self.offsets[1:] - users_start - 3
+        if supervise == "last":
+            starts_of = torch.repeat_interleave(users_start, n_targets)
+            step = _ramp(n_targets)
+            lengths = (step + 1).clamp(max=self.max_len)
+            return starts_of + step + 1 - lengths, lengths
+        shift = torch.randint(self.max_len, n_targets.shape, generator=generator).to(n_targets.device)
+        shift = torch.where(n_targets > self.max_len, shift, 0)
+        n_windows = (n_targets + shift + self.max_len - 1) // self.max_len
+        begin = _ramp(n_windows) * self.max_len - torch.repeat_interleave(shift, n_windows)
+        end = torch.minimum(begin + self.max_len, torch.repeat_interleave(n_targets, n_windows))
+        begin = begin.clamp(min=0)
+        return torch.repeat_interleave(users_start, n_windows) + begin, end - begin
+
+    def pack(self, starts: Tensor, lengths: Tensor, supervise: str, tokens: int = 0) -> Batch:
+        """The batch of the windows that begin at `starts` in the interactions, int64 [W] both; of exactly `tokens`
+        tokens and static, if given."""
+        order = torch.argsort(lengths, stable=True)
+        starts, lengths = starts[order], lengths[order]
+        padded = lengths if tokens else self._padded[lengths]
+        positions = _ramp(padded)
+        length_of = torch.repeat_interleave(lengths, padded)
+        rows = torch.repeat_interleave(starts, padded) + torch.minimum(positions, length_of - 1)
+        # Padding repeats the last item after the last position: causal attention never looks at it.
+        supervised_at = positions < length_of if supervise == "all" else positions == length_of - 1
+        supervised = supervised_at.nonzero().squeeze(1)
+        targets = take(self.items, rows[supervised] + 1)
+        if tokens:
+            rows, positions = (F.pad(x, (0, tokens - len(x))) for x in (rows, positions))
+            layout = Layout.static(positions, self.block, int((lengths * lengths).sum()))
+        else:
+            sizes, counts = torch.unique_consecutive(padded, return_counts=True)
+            layout = Layout.buckets(list(zip(counts.tolist(), sizes.tolist(), strict=True)), positions)
+        return Batch(take(self.items, rows), layout, supervised, targets)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training targets: batch i is made when asked for, so that training can resume at any i.
+
+    With `world` processes, process `rank` takes every world-th window of each batch in order of length, so that all
+    have about as much to do.
+    """
+
+    sequences: Sequences
+    supervise: str
+    batch_size: int
+    starts: Tensor
+    lengths: Tensor
+    cuts: list[tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.cuts)
+
+    def batch(self, i: int, rank: int = 0, world: int = 1) -> Batch:
+        starts, lengths = (x[slice(*self.cuts[i])] for x in (self.starts, self.lengths))
+        if world > 1:
+            mine = torch.argsort(lengths, stable=True)[rank::world]
+            starts, lengths = starts[mine], lengths[mine]
+        return self.sequences.pack(starts, lengths, self.supervise, self._tokens(world))
+
+    def _tokens(self, world: int) -> int:
+        """Tokens of a process's static batch: its share, and for the uneven last window; 0 in buckets."""
+        block = self.sequences.block
+        if not block:
+            return 0
+        share = self.batch_size if world == 1 else math.ceil(self.batch_size / world) + self.sequences.max_len
+        unit = max(BLOCK, block)
+        return math.ceil(share / unit) * unit
+
+
+def _ramp(counts: Tensor) -> Tensor:
+    """0..n-1 for each n of `counts`, one after the other."""
+    ends = torch.cumsum(counts, 0)
+    return torch.arange(int(ends[-1]) if len(ends) else 0, device=counts.device) - torch.repeat_interleave(
+        ends - counts, counts
+    )
+
+
+def _cut(costs: Tensor, budget: int) -> list[tuple[int, int]]:
+    """Consecutive stretches of about equal cost, each within `budget` (an element dearer than that stands alone)."""
+    if not len(costs):
+        return []
+    reached = torch.cumsum(costs, 0)
+    total, dearest = int(reached[-1]), int(costs.max())
+    n_stretches = math.ceil(total / max(1, budget - dearest + 1))
+    stretch_of = (reached - 1) * n_stretches // total
+    ends = torch.cumsum(torch.unique_consecutive(stretch_of, return_counts=True)[1], 0).tolist()
+    return list(zip([0, *ends], ends, strict=False))

@@ -1,0 +1,51 @@
+"""What a table of runs says: the best of each group, and the effect of one factor between runs equal in the rest."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+def best_runs(runs: pd.DataFrame, by: str | list[str] = "dataset", metric: str = "valid_ndcg@5") -> pd.DataFrame:
+    """The run with the highest `metric` of each group, groups in order of `n_targets`."""
+    return runs.loc[runs.groupby(by)[metric].idxmax()].sort_values("n_targets").reset_index(drop=True)
+
+
+def paired_effects(
+    runs: pd.DataFrame,
+    factor: str,
+    metric: str = "valid_ndcg@5_final",
+    design: tuple[str, ...] = ("dataset", "d_model", "n_layers", "n_heads", "n_negatives"),
+) -> pd.DataFrame:
+    """Relative effect of each step of `factor` between runs equal in the rest of `design`.
+
+    A step joins neighbouring levels (numbers) of the table ("8 -> 16"); repeated runs are averaged first. One row per
+    pair: the shared design, `low`, `high`, `step`, both metrics and `effect` = metric_high / metric_low - 1.
+    """
+    shared = [name for name in design if name != factor]
+    mean = runs.groupby([*shared, factor])[metric].mean().unstack(factor)
+    pairs = [
+        mean[[low, high]].set_axis(["metric_low", "metric_high"], axis=1).assign(low=low, high=high).dropna()
+        for low, high in zip(mean.columns[:-1], mean.columns[1:], strict=True)
+    ]
+    if not pairs:
+        raise ValueError(f"{factor} has one level only: no pairs to compare")
+    frame = pd.concat(pairs).reset_index()
+    frame["step"] = [f"{low:,} -> {high:,}" for low, high in zip(frame["low"], frame["high"], strict=True)]
+    return frame.assign(effect=frame["metric_high"] / frame["metric_low"] - 1)
+
+
+def summarise_effects(pairs: pd.DataFrame, by: str | list[str] = "step", level: float = 0.95) -> pd.DataFrame:
+    """Mean of the paired effects (geometric) with Student's interval over the pairs.
+
+    One row per group: `pairs`, `worse` (pairs with a negative effect), `effect`, `low`, `high`. The interval
+    takes the pairs as independent, and is NaN for one pair.
+    """
+
+    def summary(effect: pd.Series) -> pd.Series:
+        logs, n = np.log1p(effect), len(effect)
+        half = stats.t.ppf((1 + level) / 2, n - 1) * logs.std() / np.sqrt(n) if n > 1 else np.nan
+        low, mean, high = np.expm1([logs.mean() - half, logs.mean(), logs.mean() + half])
+        return pd.Series({"pairs": n, "worse": (effect < 0).sum(), "effect": mean, "low": low, "high": high})
+
+    grouped = pairs.groupby(by, sort=False)["effect"].apply(summary).unstack()
+    return grouped.astype({"pairs": int, "worse": int}).reset_index()

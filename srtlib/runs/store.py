@@ -1,0 +1,179 @@
+"""The store of runs: a folder in which every run is a directory named after the hash of its configuration.
+
+::
+
+    <root>/<run_id>/config.json     the whole configuration; the same configuration is the same run
+                    metrics.jsonl   one JSON object per logged row, appended and synced
+                    summary.json    written once, when the run finished or failed
+
+>>> import tempfile
+>>> config = {"dataset": {"name": "tiny"}, "model": {"d_model": 8}, "train": {"epochs": 1}, "seed": 0}
+>>> root = Path(tempfile.mkdtemp())
+>>> with Run.open(root, config) as run:
+...     run.log({"step": 10, "epoch": 1, "valid_ndcg@5": 0.02})
+...     run.finish({"valid": {"ndcg@5": 0.02}, "params": {"total": 96}})
+>>> finished(root) == {run_id(config)}
+True
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from srtlib.paths import write_text
+
+
+class RunLockedError(RuntimeError):
+    """Another process has the run open."""
+
+
+def run_id(config: dict[str, Any]) -> str:
+    """Identity of a configuration: 12 hex digits of the SHA-256 of its canonical JSON (sorted keys).
+
+    >>> run_id({"a": 1, "b": 2}) == run_id({"b": 2, "a": 1})
+    True
+    """
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+class Run:
+    """One training run in a store, open for writing under an exclusive lock. Use `Run.open`."""
+
+    def __init__(self, path: Path, config: dict[str, Any], lock: FileLock) -> None:
+        self.path = path
+        self.id = path.name
+        self.config = config
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root: Path | str, config: dict[str, Any]) -> Run:
+        """Create the run of `config` in the store `root`, or reopen it.
+
+        Raises RunLockedError if it is open already, in this process or another.
+        """
+        path = Path(root) / run_id(config)
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / ".lock", timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunLockedError(f"run {path} is open in another process; wait for it or end it") from None
+        if not (path / "config.json").exists():
+            write_text(path / "config.json", json.dumps(config, indent=2, sort_keys=True, allow_nan=False))
+        return cls(path, config, lock)
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `finish` or `fail` recorded; empty before."""
+        return read_summary(self.path)
+
+    @property
+    def status(self) -> str:
+        """One of "new" (nothing logged), "running" (rows, no summary yet), "finished" and "failed"."""
+        return self.summary.get("status") or ("running" if self._metrics.exists() else "new")
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The logged rows in order. A last line that a kill cut short is left out."""
+        return read_rows(self.path)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row (numbers, strings; numpy and torch scalars too) and bring it to the disk.
+
+        A failed run that logs again is running again; a finished run raises RuntimeError.
+        """
+        line = _dumps(row) + "\n"
+        self._reopen()
+        with self._metrics.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and not _ends_with_newline(file, size):
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def truncate(self, step: int) -> None:
+        """Drop the rows after `step`: training goes on from an older checkpoint."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        self._reopen()
+        write_text(self._metrics, "".join(_dumps(row) + "\n" for row in kept))
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Record the outcome; the run counts as finished from here on."""
+        write_text(self.path / "summary.json", _dumps({**summary, "status": "finished"}, indent=2))
+
+    def fail(self, error: str) -> None:
+        """Record why the run ended (the text of the traceback); it may be opened and continued later."""
+        write_text(self.path / "summary.json", _dumps({"status": "failed", "error": error}, indent=2))
+
+    def _reopen(self) -> None:
+        if self.status == "finished":
+            raise RuntimeError(f"run {self.path} is finished; its metrics cannot change any more")
+        (self.path / "summary.json").unlink(missing_ok=True)
+
+
+def finished(root: Path | str) -> set[str]:
+    """Ids of the finished runs of a store (of none, if the folder is not there yet)."""
+    return {path.name for path in finished_paths(Path(root))}
+
+
+def finished_paths(root: Path) -> Iterator[Path]:
+    """The folders of the finished runs of a store."""
+    for config in sorted(root.glob("*/config.json")):
+        if read_summary(config.parent).get("status") == "finished":
+            yield config.parent
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of the run in the folder `path`; empty while it has none."""
+    try:
+        return json.loads((path / "summary.json").read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The logged rows of the run in the folder `path`; a last line that a kill cut short is left out."""
+    try:
+        text = (path / "metrics.jsonl").read_text()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def _ends_with_newline(file: Any, size: int) -> bool:
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
+
+
+def _dumps(value: dict[str, Any], indent: int | None = None) -> str:
+    """JSON in which numpy's and torch's scalars are plain numbers."""
+    return json.dumps(value, indent=indent, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"cannot record {value!r} in a run: expected numbers, text, lists and dicts of these")

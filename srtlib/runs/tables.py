@@ -1,0 +1,197 @@
+"""Tables of runs: one row per finished run, or one per evaluation; their columns are documented in `COLUMNS` and
+`CURVE_COLUMNS`.
+
+A table is read from a store (srtlib.runs.store), from CSV or Parquet files written from one, or from MLflow's SQLite
+stores with the parameter names of the authors' code, such as the authors' own (srtlib.runs.published).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from srtlib.paths import project_root, write_text
+from srtlib.runs.published import published_store, read_mlflow
+from srtlib.runs.store import finished_paths, read_rows, read_summary
+
+
+class Column(NamedTuple):
+    """What a column of `table` or `curves` means, and its unit ("" for names and pure numbers)."""
+
+    meaning: str
+    unit: str = ""
+
+
+_CONFIG = {
+    "run_id": Column("identity of the run: hash of its configuration (the authors' store: MLflow's run id)"),
+    "dataset": Column("name of the data set"),
+    "dataset_fingerprint": Column("hash of the data set's content"),
+    "n_users": Column("users", "users"),
+    "n_items": Column("items in the catalogue", "items"),
+    "n_interactions": Column("unique interactions, held-out ones too (authors: nominal)", "interactions"),
+    "n_targets": Column("training targets of one epoch", "targets"),
+    "recipe": Column("named set of training choices"),
+    "d_model": Column("width of the transformer", "dimensions"),
+    "n_layers": Column("transformer layers", "layers"),
+    "n_heads": Column("attention heads", "heads"),
+    "d_ff": Column("inner width of the feed-forward block", "dimensions"),
+    "max_len": Column("longest history that the model sees", "items"),
+    "dropout": Column("share of activations dropped in training"),
+    "n_negatives": Column("sampled negatives that each target competes with", "items"),
+    "epochs": Column("planned passes over the training targets", "epochs"),
+    "seed": Column("seed of everything random"),
+    "params_total": Column("trained parameters", "parameters"),
+    "params_non_embedding": Column("trained parameters without the text embedding tables", "parameters"),
+}
+_METRICS = {
+    f"{metric}@{k}": f"{name} at {k}"
+    for k in (5, 10)
+    for metric, name in [("ndcg", "NDCG"), ("hr", "hit rate"), ("mrr", "mean reciprocal rank")]
+}
+
+COLUMNS: dict[str, Column] = {
+    **_CONFIG,
+    "flops": Column("exact training FLOPs of the whole run", "FLOP"),
+    "flops_paper": Column("training compute of the whole run, counted the paper's way", "FLOP"),
+    "targets_seen": Column("training targets seen, repeats counted", "targets"),
+    **{f"valid_{m}": Column(f"validation {name}, best over the evaluations") for m, name in _METRICS.items()},
+    **{f"valid_{m}_final": Column(f"validation {name}, last evaluation") for m, name in _METRICS.items()},
+    **{f"test_{m}": Column(f"test {name} of the selected checkpoint") for m, name in _METRICS.items()},
+    **{f"test_unseen_{m}": Column(f"the same, ranking only items new to the user: {n}") for m, n in _METRICS.items()},
+    "wall_s": Column("training time on the wall clock", "s"),
+    "device": Column("where it ran"),
+    "version": Column("version of srtlib"),
+    "commit": Column("commit of the source"),
+    "date": Column("end of the run, UTC"),
+}
+"""The columns of `table`, always all there (NaN where a store does not know them). Further settings of the
+model and the training follow under their own names."""
+
+CURVE_COLUMNS: dict[str, Column] = {
+    **_CONFIG,
+    "step": Column("counter of the training loop (authors' store: epoch, from 0)"),
+    "epoch": Column("passes over the training targets so far", "epochs"),
+    "flops": Column("exact training FLOPs so far", "FLOP"),
+    "flops_paper": Column("training compute so far, counted the paper's way", "FLOP"),
+    "targets_seen": Column("training targets seen so far, repeats counted", "targets"),
+    "train_loss": Column("training loss since the last evaluation (authors' store: of the epoch)", "nat"),
+    "wall_s": Column("training time so far on the wall clock", "s"),
+    **{f"valid_{m}": Column(f"validation {name} at this evaluation") for m, name in _METRICS.items()},
+}
+"""The columns of `curves`, always all there; further settings and logged values follow."""
+
+
+def table(path: Path | str) -> pd.DataFrame:
+    """One row per finished run, with the columns of `COLUMNS` first.
+
+    `path` is a store's folder; a CSV or Parquet file written from such a table, or a folder that `export`
+    wrote; an MLflow SQLite store ("sqlite:///path", also .sqlite.bz2); or "published" for the authors' runs.
+    A relative path is looked up from the working directory, then from the project's root.
+    """
+    return _read(path, "runs")
+
+
+def curves(path: Path | str) -> pd.DataFrame:
+    """One row per evaluation of each finished run, its configuration joined; `CURVE_COLUMNS` first.
+
+    `path` as in `table`.
+    """
+    return _read(path, "curves")
+
+
+def export(path: Path | str, folder: Path | str) -> None:
+    """Write the runs of `path` as runs.csv and curves.csv into `folder`, which `table` and `curves` read."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in [("runs", table(path)), ("curves", curves(path))]:
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False))
+
+
+def _read(source: Path | str, kind: str) -> pd.DataFrame:
+    columns = list(COLUMNS if kind == "runs" else CURVE_COLUMNS)
+    path = _locate(source)
+    if path.is_dir() and (path / f"{kind}.csv").exists():
+        path = path / f"{kind}.csv"
+    if path.is_dir():
+        frame = _read_store(path, kind)
+    elif ".sqlite" in path.suffixes or path.suffix == ".db":
+        frame = read_mlflow(path)[kind == "curves"]
+    else:
+        frame = _read_file(path, kind)
+    known = [*columns, *(name for name in frame.columns if name not in columns)]
+    return frame.reindex(columns=known).reset_index(drop=True)
+
+
+def _locate(source: Path | str) -> Path:
+    if str(source) == "published":
+        return published_store()
+    path = Path(str(source).removeprefix("sqlite:///"))
+    for candidate in (path, project_root() / path):
+        if candidate.exists():
+            return candidate
+    raise FileNotFoundError(f"no runs at {source}: expected a store's folder or a .csv, .parquet or .sqlite file")
+
+
+def _read_store(root: Path, kind: str) -> pd.DataFrame:
+    records = []
+    for path in finished_paths(root):
+        config, summary = json.loads((path / "config.json").read_text()), read_summary(path)
+        run = {"run_id": path.name, **_config_columns(config)}
+        if kind == "runs":
+            records.append({**run, **_summary_columns(summary)})
+        else:
+            run |= _summary_columns({"params": summary.get("params", {})})
+            rows = read_rows(path)
+            records += [{**run, **row} for row in rows if any(key.startswith("valid_") for key in row)]
+    return pd.DataFrame.from_records(records)
+
+
+def _config_columns(config: dict[str, Any]) -> dict[str, Any]:
+    dataset = {
+        {"name": "dataset", "fingerprint": "dataset_fingerprint"}.get(key, key): value
+        for key, value in config.get("dataset", {}).items()
+    }
+    columns: dict[str, Any] = {}
+    for section in ("model", "train", "transfer"):
+        for key, value in config.get(section, {}).items():
+            plain = json.dumps(value) if isinstance(value, dict) else value
+            columns[key if key not in columns else f"{section}_{key}"] = plain
+    panel = {f"panel_{key}": value for key, value in config.get("panel", {}).items()}
+    return {
+        **columns,
+        **dataset,
+        **panel,
+        **{key: config[key] for key in ("seed", "recipe") if key in config},
+    }
+
+
+def _summary_columns(summary: dict[str, Any]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for key, value in summary.items():
+        if not isinstance(value, dict):
+            columns[key] = value
+        elif key == "valid_final":
+            columns |= {f"valid_{name}_final": number for name, number in value.items()}
+        else:
+            columns |= {f"{key}_{name}": number for name, number in value.items()}
+    columns.pop("status", None)
+    return columns
+
+
+def _read_file(path: Path, kind: str) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        frame = pd.read_parquet(path)
+    elif ".csv" in path.suffixes:
+        hashes = dict.fromkeys(["run_id", "dataset_fingerprint", "version", "commit"], str)
+        frame = pd.read_csv(path, dtype=hashes)
+    else:
+        raise ValueError(f"cannot read runs from {path}: expected .csv, .parquet, .sqlite or .sqlite.bz2")
+    for name in ["run_id"] if kind == "runs" else ["run_id", "epoch"]:
+        if name not in frame:
+            raise ValueError(f"{path} has no column {name!r}: not a table of {kind}")
+    if kind == "runs" and not frame["run_id"].is_unique:
+        raise ValueError(f"{path} has several rows for one run_id: expected one per run (a table of curves?)")
+    return frame

@@ -1,0 +1,2 @@
+from . import recommender as recommender
+from . import search as search

@@ -1,0 +1,308 @@
+"""Recommendations from a trained model: load a folder, ask for users' next items, add items that it has never seen.
+
+Items are known by their text, so a catalogue may change without training. Shapes: B users, I items, D width.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from srtlib.data.dataset import Dataset, check_items, timestamps
+from srtlib.data.text import token_bags
+from srtlib.model.folder import ITEMS, read_items, write_items
+from srtlib.model.packing import Sequences
+from srtlib.model.srt import SRT, BagFeatures, Features, weights_sha256
+from srtlib.paths import home, make_folder
+from srtlib.serving.search import FaissIndex, recall, top_k
+
+Histories = Mapping[str, Sequence[str]] | pd.DataFrame
+
+CACHE_FROM = 100_000  # items; encoding fewer takes a second or two, and their vectors are not kept
+APPROXIMATE_FROM = 100_000  # items; fewer are searched exactly, which is as fast
+BATCH_TOKENS = 16_384
+
+
+class Recommender:
+    """A model and a catalogue.
+
+    items: one row per item with item_id and title, and if there are any brand, categories, `count` (how often the item
+    was taken in training: what users without a history are offered) and `vector` (for a model that reads fixed
+    vectors). approximate: search catalogues of 100,000 items or more through FAISS (extra `faiss`) instead of exactly.
+
+    >>> from srtlib.data.text import train_tokenizer
+    >>> from srtlib.params import ModelParams
+    >>> model = SRT(ModelParams(d_model=8, n_layers=1), train_tokenizer(["red pen", "blue ink"] * 9, 100))
+    >>> items = pd.DataFrame({"item_id": ["p", "q", "r"], "title": ["Red pen", "Blue pen", "Red ink"]})
+    >>> recommender = Recommender(model, items)
+    >>> recommender.recommend({"ann": ["p"]}, k=2)["item_id"].sort_values().tolist()
+    ['q', 'r']
+    """
+
+    def __init__(self, model: SRT, items: pd.DataFrame, approximate: bool = False) -> None:
+        self.model = model.eval()
+        self.items = _checked(items)
+        self._places = _index(self.items)
+        self.vectors = _vectors(model, self.items)
+        self.index = FaissIndex(self.vectors) if approximate and len(self.items) >= APPROXIMATE_FROM else None
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        items: pd.DataFrame | None = None,
+        device: torch.device | str = "cpu",
+        approximate: bool = False,
+    ) -> "Recommender":
+        """From a model folder, with the catalogue that lies in it or, in its place, another one.
+
+        Items of another catalogue keep the folder's counts, where it knows their ids. The vectors of a large catalogue
+        are cached in the data home. Raises FileNotFoundError and ValueError as `SRT.from_pretrained` does.
+        """
+        folder = Path(folder)
+        model = SRT.from_pretrained(folder, device)
+        if items is None:
+            return cls(model, read_items(folder), approximate)
+        if "item_id" in items and "count" not in items and (folder / ITEMS).is_file():
+            known = read_items(folder).set_index("item_id")["count"]
+            items = items.assign(count=known.reindex(items["item_id"].astype(str), fill_value=0).to_numpy())
+        return cls(model, items, approximate)
+
+    def save(self, folder: Path | str) -> None:
+        """Write a model folder that `load` reads, added items included."""
+        self.model.save_pretrained(Path(folder))
+        write_items(Path(folder), self.items)
+
+    def recommend(
+        self, histories: Histories, k: int = 10, exclude_seen: bool = True, strict: bool = False
+    ) -> pd.DataFrame:
+        """The k items that each user is likeliest to take next: user, rank (from 1), item_id, title, score.
+
+        histories: user -> item ids, oldest first; or a table of user_id, item_id and, if there is one, timestamp (rows
+        are oldest first without it; a row without item_id names a user without a history). exclude_seen leaves out
+        what the user has had; then a user may get fewer than k. strict: refuse items that are not in the catalogue;
+        otherwise they are dropped with a warning. A user of whom nothing is left is offered the most popular items of
+        the training data, with a warning, and `score` is their count. The table's `attrs` say how many interactions
+        were dropped (`unknown_interactions`) and who got popular items (`popularity_users`).
+
+        Raises ValueError for a table that cannot be read, for k out of range, and for unknown items if strict.
+        """
+        self._check_k(k)
+        log = self._read(histories, strict)
+        scores, found = torch.empty(0, k), torch.empty(0, k, dtype=torch.long)
+        if len(log.with_history):
+            scores, found = self._search(log, k, exclude_seen)
+        table = self._table(log.users[log.with_history], scores, found, "user")
+        without = np.setdiff1d(np.arange(len(log.users)), log.with_history)
+        popular = self._popular(log.users[without], k)
+        order = pd.Index(log.users).get_indexer(pd.concat([table, popular])["user"])
+        result = pd.concat([table, popular]).iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+        result.attrs = {"unknown_interactions": log.n_unknown, "popularity_users": log.users[without].tolist()}
+        return result
+
+    def similar(self, item_ids: Sequence[str], k: int = 10) -> pd.DataFrame:
+        """The k items nearest to each of some items, by the cosine of their vectors.
+
+        Columns: query, rank, item_id, title, score.
+        Raises ValueError for an item that is not in the catalogue.
+        """
+        self._check_k(k)
+        ids = np.array([str(item) for item in item_ids], dtype=object)
+        items = torch.from_numpy(self._indices(ids))
+        if (items < 0).any():
+            raise ValueError(f"item {ids[items.numpy() < 0][0]!r} is not in the catalogue; add it with add_items")
+        unit = F.normalize(self.vectors)
+        itself = torch.arange(len(items)).to(unit.device), items.to(unit.device)
+        return self._table(ids, *top_k(unit[items], unit, k, itself), "query")
+
+    def add_items(self, items: pd.DataFrame) -> None:
+        """Add items that the model has never seen: a table as the class takes. Nothing is trained.
+
+        Raises ValueError, and changes nothing, where an item is there already.
+        """
+        new = _checked(items)
+        there = self._indices(new["item_id"].to_numpy()) >= 0
+        if there.any():
+            raise ValueError(
+                f"{there.sum():,} items are in the catalogue already, {new['item_id'][there].iloc[0]!r} first"
+            )
+        vectors = _encode(self.model, new)
+        self.items = pd.concat([self.items, new], ignore_index=True)
+        self._places = _index(self.items)
+        self.vectors = torch.cat([self.vectors, vectors])
+        if self.index is not None:
+            self.index.add(vectors)
+
+    def recall(self, histories: Histories, k: int = 10) -> float:
+        """Share of the exact top k that approximate search finds for these users; 1 where search is exact."""
+        if self.index is None:
+            return 1.0
+        return recall(self.index, self._outputs(self._read(histories, strict=False)), self.vectors, k)
+
+    def _check_k(self, k: int) -> None:
+        if not 1 <= k <= len(self.items):
+            raise ValueError(f"k is {k}; expected 1 to {len(self.items):,}, the number of items in the catalogue")
+
+    def _indices(self, item_ids: np.ndarray) -> np.ndarray:
+        """Places in the catalogue, int64, -1 where an item is not there."""
+        return self._places.get_indexer(pd.Index(item_ids, dtype=object)).astype(np.int64)
+
+    def _read(self, histories: Histories, strict: bool) -> "_Log":
+        users, table = _interactions(histories)
+        items = self._indices(table["item_id"].to_numpy(dtype=object))
+        unknown = items < 0
+        if unknown.any():
+            first = table["item_id"][unknown].iloc[0]
+            message = (
+                f"{unknown.sum():,} of {len(table):,} interactions name items outside the catalogue, {first!r} first"
+            )
+            if strict:
+                raise ValueError(f"{message}; expected none")
+            warnings.warn(f"{message}; they are dropped", stacklevel=3)
+        return _Log(users, table["user"].to_numpy()[~unknown], items[~unknown], int(unknown.sum()))
+
+    @torch.no_grad()
+    def _outputs(self, log: "_Log") -> Tensor:
+        """What the transformer says after each history, [users with a history, D]."""
+        data = log.as_dataset(self.items)
+        outputs = self.vectors.new_empty(data.n_users, self.vectors.shape[1])
+        sequences = Sequences(data, self.model.params.max_len, self.model.device)
+        for users, batch in sequences.histories(data, "test", BATCH_TOKENS):
+            outputs[users] = self.model(self.vectors[batch.items], batch.layout)[batch.supervised]
+        return outputs
+
+    def _search(self, log: "_Log", k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
+        queries = self._outputs(log)
+        exclude = None
+        if exclude_seen:
+            rows = torch.from_numpy(np.searchsorted(log.with_history, log.user)).to(queries.device)
+            exclude = rows, torch.from_numpy(log.item).to(queries.device)
+        if self.index is not None:
+            return self.index.top_k(queries, k, exclude)
+        return top_k(queries, self.vectors, k, exclude)
+
+    def _popular(self, users: np.ndarray, k: int) -> pd.DataFrame:
+        """The same k most popular items for users of whom nothing is known."""
+        counts = self.items["count"].to_numpy()
+        if len(users):
+            offer = "they get the most popular items" if counts.any() else "no item has a count, so they get none"
+            warnings.warn(f"no item is known of {len(users):,} users, {users[0]!r} first; {offer}", stacklevel=3)
+        best = np.argsort(-counts, kind="stable")[:k]
+        scores = np.where(counts[best] > 0, counts[best].astype(float), -np.inf)
+        shape = len(users), k
+        return self._table(users, torch.from_numpy(scores).expand(shape), torch.from_numpy(best).expand(shape), "user")
+
+    def _table(self, names: np.ndarray, scores: Tensor, found: Tensor, name: str) -> pd.DataFrame:
+        """Long table of [B, k] results; those at -inf are left out."""
+        k = scores.shape[1]
+        kept = torch.isfinite(scores).flatten().cpu().numpy()
+        items = found.flatten().cpu().numpy()[kept]
+        columns = {
+            name: np.repeat(names.astype(object), k)[kept],
+            "rank": np.tile(np.arange(1, k + 1), len(names))[kept],
+            "item_id": self.items["item_id"].iloc[items].to_numpy(),
+            "title": self.items["title"].iloc[items].to_numpy(),
+            "score": scores.flatten().cpu().numpy().astype(float)[kept],
+        }
+        return pd.DataFrame(columns)
+
+
+@dataclass(frozen=True)
+class _Log:
+    """Known interactions. users: names [B]; user, item: int64 [n], by user and oldest first."""
+
+    users: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+    n_unknown: int
+
+    @cached_property
+    def with_history(self) -> np.ndarray:
+        """Users who have at least one known item, rising."""
+        return np.unique(self.user)
+
+    def as_dataset(self, items: pd.DataFrame) -> Dataset:
+        """The users with a history, each followed by a stand-in for the item that is to be predicted."""
+        lengths = np.unique(self.user, return_counts=True)[1]
+        ends = np.cumsum(lengths)
+        return Dataset(
+            name="histories",
+            user_ids=self.users[self.with_history],
+            offsets=np.concatenate([[0], ends + np.arange(1, len(ends) + 1)]),
+            items=np.insert(self.item, ends, self.item[ends - 1]).astype(np.int32),
+            catalogue=items,
+        )
+
+
+def _interactions(histories: Histories) -> tuple[np.ndarray, pd.DataFrame]:
+    """Users in order of appearance, and a table of user (their number) and item_id, by user and oldest first."""
+    if not isinstance(histories, pd.DataFrame):
+        for user, items in histories.items():
+            if isinstance(items, str):
+                raise ValueError(f"the history of {user!r} is {items!r}; expected a list of item ids")
+        pairs = [(user, item) for user, items in histories.items() for item in (items if len(items) else [None])]
+        histories = pd.DataFrame(pairs, columns=["user_id", "item_id"])
+    missing = [column for column in ("user_id", "item_id") if column not in histories]
+    if missing:
+        found = ", ".join(map(str, histories.columns))
+        raise ValueError(f"histories: no column {', '.join(missing)}; found {found}")
+    if histories.empty or histories["user_id"].isna().any():
+        raise ValueError("histories: a row has no user_id" if len(histories) else "histories: no user is named")
+    number, users = pd.factorize(histories["user_id"].astype(str).to_numpy(dtype=object))
+    order = timestamps(histories["timestamp"], "histories") if "timestamp" in histories else np.arange(len(number))
+    table = pd.DataFrame({"user": number, "item_id": histories["item_id"].to_numpy(dtype=object), "order": order})
+    table = table.dropna(subset="item_id").sort_values(["user", "order"], kind="stable")
+    return users, table.assign(item_id=table["item_id"].astype(str))
+
+
+def _checked(items: pd.DataFrame) -> pd.DataFrame:
+    table = check_items(items)
+    table["count"] = items["count"].to_numpy(dtype=np.int64) if "count" in items else 0
+    if "vector" in items:
+        vectors = [np.asarray(vector, dtype=np.float32) for vector in items["vector"]]
+        table["vector"] = pd.Series(vectors, dtype=object)
+    return table
+
+
+def _index(items: pd.DataFrame) -> pd.Index:
+    return pd.Index(items["item_id"].to_numpy(dtype=object), dtype=object)
+
+
+def _encode(model: SRT, items: pd.DataFrame) -> Tensor:
+    """Item vectors [I, D] from the items' text, or from their given vectors."""
+    params = model.params
+    features: Features
+    if params.encoder == "fixed_vectors":
+        if "vector" not in items or {len(vector) for vector in items["vector"]} != {params.vector_dim}:
+            raise ValueError(
+                f"items: this model reads fixed vectors; expected a column vector of width {params.vector_dim}"
+            )
+        features = torch.from_numpy(np.stack(items["vector"].tolist())).to(model.device)
+    else:
+        assert model.tokenizer is not None
+        features = BagFeatures.on(model.device, token_bags(items, model.tokenizer, params.fields))
+    return model.encode_catalogue(features, len(items))
+
+
+def _vectors(model: SRT, items: pd.DataFrame) -> Tensor:
+    """`_encode`; those of a large catalogue come from the cache, where model and items are the same."""
+    if len(items) < CACHE_FROM:
+        return _encode(model, items)
+    digest = hashlib.sha256(weights_sha256(model.state_dict()).encode())
+    digest.update(f"v1:{model.params.model_dump_json()}:{model.tokenizer and model.tokenizer.to_str()}".encode())
+    for column in items.columns.drop(["item_id", "count"]):
+        values = items[column] if column != "vector" else items[column].map(bytes)
+        digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().data)
+    folder = make_folder(
+        home() / "cache" / "vectors" / digest.hexdigest()[:16],
+        lambda aside: np.save(aside / "vectors.npy", _encode(model, items).cpu().numpy()),
+    )
+    return torch.from_numpy(np.load(folder / "vectors.npy", mmap_mode="c")).to(model.device)

@@ -1,0 +1,124 @@
+"""What SRT is compared with: popularity, co-occurrence, SASRec with item IDs, and SRT on fixed text vectors.
+
+The trained ones share SRT's transformer, losses, training loop and evaluation, and differ in the item encoder alone.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from srtlib.data.dataset import Dataset
+from srtlib.data.text import dataset_bags, dataset_tokenizer
+from srtlib.params import ModelParams, Recipe, TrainParams, parse
+from srtlib.training.trainer import SELECT_BY, config_of, record_untrained, train
+
+Scorer = Callable[[np.ndarray], np.ndarray]  # last items of histories, int [B] -> scores [B, items]
+UNTRAINED = ("popularity", "co_occurrence")
+TEXT_VOCABULARY = 30_000
+
+
+def popularity(dataset: Dataset) -> Scorer:
+    """Every history gets the items in the order of their training interactions."""
+    counts = dataset.train_counts.astype(np.float64)
+    return lambda last: np.broadcast_to(counts, (len(last), dataset.n_items))
+
+
+def co_occurrence(dataset: Dataset) -> Scorer:
+    """Items score by how many training histories they share with the history's last item; popularity breaks ties."""
+    histories = _training_matrix(dataset)
+    together = (histories.T @ histories).tocsr()
+    together.setdiag(0)
+    tie_break = dataset.train_counts / (dataset.train_counts.max() + 1.0)
+    return lambda last: together[last].toarray() + tie_break
+
+
+def score_ranks(
+    scorer: Scorer, dataset: Dataset, split: str = "test", exclude_seen: bool = False, batch: int = 512
+) -> np.ndarray:
+    """Rank of each user's target, float [users], as `srtlib.evaluation.ranks`: ties at their expected rank."""
+    targets, ends = dataset.targets(split), dataset.history_ends(split)
+    result = np.empty(dataset.n_users)
+    for first in range(0, dataset.n_users, batch):
+        users = np.arange(first, min(first + batch, dataset.n_users))
+        scores = np.array(scorer(dataset.items[ends[users] - 1]))
+        own = scores[np.arange(len(users)), targets[users]][:, None]
+        if exclude_seen:
+            for row, user in enumerate(users):
+                scores[row, dataset.items[dataset.offsets[user] : ends[user]]] = -np.inf
+        scores[np.arange(len(users)), targets[users]] = -np.inf
+        result[users] = 1 + (scores > own).sum(1) + (scores == own).sum(1) / 2
+    return result
+
+
+def record_baseline(name: str, dataset: Dataset, store: Path) -> dict[str, Any]:
+    """Evaluate popularity or co_occurrence and record it as a run; returns its summary."""
+    scorer = {"popularity": popularity, "co_occurrence": co_occurrence}[name](dataset)
+    config = {
+        **config_of(dataset, Recipe(name=name, model=ModelParams(), train=TrainParams())),
+        "model": {},
+        "train": {},
+    }
+    return record_untrained(
+        store, config, lambda split, unseen: score_ranks(scorer, dataset, split, unseen), {"total": 0}
+    )
+
+
+def sasrec(dataset: Dataset, model: dict[str, Any], train: dict[str, Any], seed: int = 0) -> Recipe:
+    """SASRec (Kang & McAuley 2018) for one catalogue: a vector per item and a causal transformer, two layers unless
+    `model` says otherwise, with this library's pre-norm blocks and losses. Its parameters grow with the catalogue.
+    """
+    values = {"encoder": "item_ids", "n_items": dataset.n_items, "n_layers": 2, "dropout": 0.5, **model}
+    return Recipe(
+        name="sasrec",
+        model=parse(ModelParams, values, "sasrec.model"),
+        train=parse(TrainParams, {**train, "seed": seed}, "sasrec.train"),
+    )
+
+
+def tune(
+    recipes: Iterable[Recipe], dataset: Dataset, store: Path, progress_bar: bool = True
+) -> tuple[Recipe, list[float]]:
+    """Train each recipe and return the one with the best validation, and all their validation values."""
+    recipes = list(recipes)
+    summaries = [train(recipe, dataset, store, progress_bar=progress_bar)[1] for recipe in recipes]
+    values = [summary["valid"][SELECT_BY] for summary in summaries]
+    return recipes[int(np.argmax(values))], values
+
+
+def text_vectors(dataset: Dataset, width: int = 256) -> Dataset:
+    """The data set with fixed item vectors, float32 [items, width], of length 1: TF-IDF of the text's pieces, reduced
+    by a randomised singular value decomposition (latent semantic analysis; Halko et al., 2011). Nothing is trained.
+    """
+    tokenizer = dataset_tokenizer(dataset, TEXT_VOCABULARY)
+    bags = dataset_bags(dataset, tokenizer, dict.fromkeys(dataset.text_fields, 64))
+    shape = (dataset.n_items, tokenizer.get_vocab_size())
+    fields = [sparse.csr_matrix((np.ones(len(ids)), ids, bags.offsets[name]), shape) for name, ids in bags.ids.items()]
+    counts = sum(fields[1:], fields[0].copy())  # a field's own arrays are mapped from disk: read-only
+    counts.sum_duplicates()
+    holders = np.bincount(counts.indices, minlength=shape[1])
+    counts.data = 1 + np.log(counts.data)
+    weighted = counts @ sparse.diags(np.log((1 + shape[0]) / (1 + holders)) + 1)
+    weighted = sparse.diags(1 / sparse.linalg.norm(weighted, axis=1)) @ weighted
+    cells = weighted.tocoo()
+    index, values = torch.as_tensor(np.stack([cells.row, cells.col])), torch.as_tensor(cells.data, dtype=torch.float32)
+    matrix = torch.sparse_coo_tensor(index, values, shape, check_invariants=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        left, scale, _ = torch.svd_lowrank(matrix, min(width, *shape), niter=4)
+    vectors = (left * scale).numpy()
+    return dataset.with_vectors(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9))
+
+
+def _training_matrix(dataset: Dataset) -> sparse.csr_matrix:
+    """Users x items, 1 where the user's training part has the item."""
+    ends = dataset.history_ends("valid")
+    lengths = ends - dataset.offsets[:-1]
+    users = np.repeat(np.arange(dataset.n_users), lengths)
+    rows = np.arange(lengths.sum()) + np.repeat(dataset.offsets[:-1] - (np.cumsum(lengths) - lengths), lengths)
+    matrix = sparse.csr_matrix((np.ones(len(rows)), (users, dataset.items[rows])), (dataset.n_users, dataset.n_items))
+    matrix.data[:] = 1
+    return matrix

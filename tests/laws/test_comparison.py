@@ -1,0 +1,88 @@
+"""Tables about fitted laws, against values computed by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from srtlib import laws
+from srtlib.laws import comparison
+from srtlib.laws.fitting import Law
+
+C = np.geomspace(1e12, 1e16, 30)
+
+
+@pytest.fixture(scope="module")
+def law() -> Law:
+    noise = np.random.default_rng(0).normal(0, 1e-3, len(C))
+    return laws.fit("log_linear", y=0.01 * np.log(C) - 0.25 + noise, C=C, metric=True, n_resamples=200)
+
+
+def test_coefficients_stand_beside_the_published_ones(law: Law) -> None:
+    table = comparison.coefficients({"ours": law}, {"b": 0.012}).set_index("parameter")
+    assert table.index.tolist() == ["a", "b"]
+    assert np.isnan(table.loc["a", "published"])
+    row = table.loc["b"]
+    assert (row["law"], row["published"], row["fitted"]) == ("ours", 0.012, law.params["b"])
+    assert (row["low"], row["high"]) == law.interval("b")
+    assert row["low"] < 0.01 < row["high"]
+    assert not row["at_bound"]
+
+
+def test_predictions_carry_the_band(law: Law) -> None:
+    grid = np.geomspace(1e13, 1e18, 4)
+    table = comparison.predictions({"one": law, "two": law}, C=grid)
+    assert table["estimator"].tolist() == ["one"] * 4 + ["two"] * 4
+    np.testing.assert_allclose(table["predicted"][:4], law.params["a"] + law.params["b"] * np.log(grid))
+    assert (table["low"] < table["predicted"]).all()
+    assert (table["predicted"] < table["high"]).all()
+    width = table["high"] - table["low"]
+    assert width[3] == width[:4].max()  # far from the runs, the band is widest
+
+
+def test_hold_out_by_hand(law: Law) -> None:
+    beyond = np.geomspace(1e17, 1e18, 3)
+    flat = laws.fit("power", y=np.full(len(C), 0.1) + 1e-9 * np.arange(len(C)), C=C, metric=True, n_resamples=20)
+    observed = law.predict(C=beyond) + np.array([0.0, 0.003, -0.004])
+    table = comparison.hold_out([flat, law], y=observed, C=beyond).set_index("form")
+    assert table.index.tolist() == ["log_linear", "power"]  # the best first
+    row = table.loc["log_linear"]
+    assert row["rmse_held_out"] == pytest.approx(0.005 / np.sqrt(3))
+    assert row["bias"] == pytest.approx(0.001 / 3)
+    low, high = law.band(C=beyond)
+    assert row["coverage"] == pytest.approx(((low <= observed) & (observed <= high)).mean())
+    assert table.loc["power", "bias"] == pytest.approx(np.mean(0.1 - observed), abs=1e-6)
+    assert row["rmse"] == law.rmse
+
+
+def test_benchmarks_are_read_with_their_conditions_apart(tmp_path: Path) -> None:
+    about = {"machine": "a processor, 2 cores", "date": "2026-01-01"}
+    rows = [{"d_model": d, "median": 1.5 * d, **about} for d in (64, 128)]
+    (tmp_path / "speed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert comparison.benchmark("speed", tmp_path).to_dict("list") == {"d_model": [64, 128], "median": [96.0, 192.0]}
+    (row,) = comparison.conditions(["speed", "memory"], tmp_path).itertuples()
+    assert (row.Index, row.machine) == ("speed", about["machine"])
+
+
+def test_a_benchmark_that_was_not_run_says_how_to(tmp_path: Path) -> None:
+    assert comparison.benchmark("memory", tmp_path).to_dict("list") == {
+        "not measured yet": ["python benchmarks/memory.py records it"]
+    }
+    assert comparison.conditions(["memory"], tmp_path).empty
+
+
+def test_mean_over_seeds_with_students_interval() -> None:
+    values = [0.041, 0.047, 0.044]
+    table = pd.DataFrame(
+        {"method": ["full"] * 3 + ["zero_shot"], "ndcg": [*values, 0.01], "flops": [1.0, 2.0, 3.0, 0.0]}
+    )
+    full, zero = comparison.over_seeds(table, "method", ["ndcg", "flops"]).to_dict("records")
+    low, high = stats.t.interval(0.95, df=2, loc=np.mean(values), scale=stats.sem(values))
+    assert (full["method"], full["seeds"], full["flops"]) == ("full", 3, 2.0)
+    assert (full["low"], full["ndcg"], full["high"]) == pytest.approx((low, 0.044, high))
+    assert zero["ndcg"] == 0.01
+    assert np.isnan(zero["low"])
+    assert np.isnan(zero["high"])

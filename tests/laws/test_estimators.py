@@ -1,0 +1,231 @@
+"""Estimators against generated runs whose law is known, and by hand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import brentq
+
+from srtlib.laws import estimators
+from srtlib.laws.estimators import ComputeEstimator, DataEstimator, Machine
+from srtlib.laws.fitting import Law
+
+EPOCHS = 4
+
+
+def ndcg(N: np.ndarray, D: np.ndarray) -> np.ndarray:
+    return 0.2 - 8 / N**0.35 - 5 / D**0.3
+
+
+@pytest.fixture(scope="module")
+def curves() -> pd.DataFrame:
+    """Runs over four epochs, C = 6 N x targets seen; the paper's count is a seventh of the exact one."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for epoch in range(1, EPOCHS + 1):
+        N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e5, 1e8, 7), np.geomspace(3e5, 1e8, 7)))
+        seen = D * epoch
+        frame = {"run_id": np.arange(len(N)).astype(str), "epoch": epoch, "epochs": EPOCHS, "params_total": N}
+        frame |= {"n_interactions": D, "targets_seen": seen, "flops": 6 * N * seen, "flops_paper": 6 * N * seen / 7}
+        frames.append(pd.DataFrame(frame | {"valid_ndcg@5": ndcg(N, seen) + rng.normal(0, 1e-4, len(N))}))
+    table = pd.concat(frames, ignore_index=True).assign(dataset="toys")
+    return table[table["valid_ndcg@5"] > 0]
+
+
+@pytest.fixture(scope="module")
+def finished(curves: pd.DataFrame) -> pd.DataFrame:
+    return curves[curves["epoch"] == EPOCHS]
+
+
+@pytest.fixture(scope="module")
+def by_compute(curves: pd.DataFrame) -> ComputeEstimator:
+    return ComputeEstimator.fit(curves, n_resamples=50)
+
+
+@pytest.fixture(scope="module")
+def by_data(finished: pd.DataFrame) -> DataEstimator:
+    return DataEstimator.fit(finished, form="additive_power", n_resamples=100)
+
+
+def best(C: float) -> tuple[float, float]:
+    """N* and the best NDCG at compute C, by brute force."""
+    N = np.geomspace(1e3, 1e11, 100_001)
+    quality = ndcg(N, C / (6 * N))
+    return float(N[quality.argmax()]), float(quality.max())
+
+
+def test_a_budget_gives_the_best_quality_size_and_data(by_compute: ComputeEstimator) -> None:
+    budgets = [3e14, 3e15, 3e16]
+    table = by_compute.predict(budgets)
+    N, quality = zip(*map(best, budgets), strict=True)
+    np.testing.assert_allclose(table["ndcg"], quality, atol=0.003)
+    np.testing.assert_allclose(table["N"], N, rtol=0.35)
+    np.testing.assert_allclose(6 * table["N"] * table["tokens"], budgets, rtol=0.2)
+    np.testing.assert_allclose(table["D"] * EPOCHS, table["tokens"])
+    assert (table["low"] <= table["high"]).all()
+    assert (table["N_low"] <= table["N_high"]).all()
+
+
+def test_hours_and_money_are_other_words_for_flops(curves: pd.DataFrame, by_compute: ComputeEstimator) -> None:
+    machine = Machine(peak=1e14, utilisation=0.5, price=3.0)
+    assert machine.hours(5e13 * 3600) == pytest.approx(1)
+    assert machine.flops(2) == pytest.approx(5e13 * 7200)
+    (row,) = by_compute.predict(1e16, machine=machine).to_dict("records")
+    assert row["hours"] == pytest.approx(1e16 / 5e13 / 3600)
+    assert row["money"] == pytest.approx(3 * row["hours"])
+    for budget in ({"hours": row["hours"]}, {"money": row["money"]}):
+        again = by_compute.predict(**budget, machine=machine)
+        assert again["flops"][0] == pytest.approx(1e16)
+        assert again["ndcg"][0] == pytest.approx(row["ndcg"])
+    counted = ComputeEstimator.fit(curves, form="log_linear", compute="flops_paper", n_resamples=5)
+    assert counted.predict(1e16 / 7, machine=machine)["hours"][0] == pytest.approx(row["hours"])
+
+
+def test_the_form_is_the_one_that_predicts_the_top_decade_best(
+    curves: pd.DataFrame, by_compute: ComputeEstimator
+) -> None:
+    table = estimators.compare_forms(curves, n_resamples=10)
+    assert table["rmse_held_out"].is_monotonic_increasing
+    assert set(table["form"]) == set(estimators.COMPUTE_FORMS)
+    assert by_compute.law.form == table["form"][0] == by_compute.forms[0]["form"]
+    assert by_compute.law.form != "log_linear"  # the generated runs saturate
+    with pytest.raises(ValueError, match="within one decade of flops"):
+        estimators.compare_forms(curves[curves["flops"] > curves["flops"].max() / 9])
+
+
+def test_what_lies_far_beyond_the_runs_is_flagged(by_compute: ComputeEstimator, by_data: DataEstimator) -> None:
+    low, high = by_compute.law.ranges["C"]
+    table = by_compute.predict([low, high, high * 9, high * 11, high * 1000])
+    assert table["extrapolated"].tolist() == [False, False, False, True, True]
+    assert table["beyond"][4] == pytest.approx(3)
+    (n_low, n_high), (_, d_high) = by_data.law.ranges["N"], by_data.law.ranges["D"]
+    flags = [by_data.predict(d_high, N=n)["extrapolated"][0] for n in (n_high, n_high * 11, n_low)]
+    assert flags == [False, True, False]
+    assert by_data.predict(d_high * 11, N=n_high)["extrapolated"][0]
+
+
+def test_a_form_that_leaves_the_unit_interval_is_refused(curves: pd.DataFrame, by_data: DataEstimator) -> None:
+    line = ComputeEstimator.fit(curves, form="log_linear", n_resamples=5)
+    with pytest.raises(ValueError, match=r"form log_linear gives 2\.\d+ at 1e\+80 FLOPs, outside \[0, 1\]"):
+        line.predict(1e80)
+    with pytest.raises(ValueError, match=r"gives -\S+ at 1 FLOPs, outside"):
+        line.predict(1.0)
+    with pytest.raises(ValueError, match=r"form additive_power gives -.* at N = 10, D = 1e\+06"):
+        by_data.predict(1e6, N=10)
+
+
+def test_data_and_size_give_quality(by_data: DataEstimator, finished: pd.DataFrame) -> None:
+    for row in finished.sample(5, random_state=0).itertuples():
+        predicted = by_data.predict(row.n_interactions, N=row.params_total)
+        assert predicted["ndcg"][0] == pytest.approx(ndcg(row.params_total, row.targets_seen), abs=3e-4)
+        assert predicted["low"][0] <= predicted["ndcg"][0] <= predicted["high"][0]
+
+
+def test_the_size_that_suffices_and_the_data_that_the_next_gain_costs(by_data: DataEstimator) -> None:
+    law = by_data.law
+    table = by_data.predict([1e6, 1e7], gain=0.005)
+    enough = table["N_enough"][0]
+    assert law.predict(N=2 * enough, D=1e6) - law.predict(N=enough, D=1e6) == pytest.approx(0.001)
+    assert (table["N"] == min(enough, law.ranges["N"][1])).all()
+    for row in table.itertuples():
+        now = law.predict(N=row.N, D=row.D)
+        needed = brentq(lambda d, row=row, now=now: law.predict(N=row.N, D=d) - now - 0.005, row.D, 1e12)
+        assert row.more == pytest.approx(needed - row.D, rel=1e-6)
+        assert row.more_low <= row.more <= row.more_high
+    assert np.isinf(by_data.predict(1e8, gain=0.5)["more"][0])
+
+
+def test_the_logarithmic_form_prices_data_too(finished: pd.DataFrame) -> None:
+    estimator = DataEstimator.fit(finished, form="additive_power_log_data", n_resamples=20)
+    row = estimator.predict(1e7, N=1e7).iloc[0]
+    gained = estimator.law.predict(N=1e7, D=1e7 + row["more"]) - row["ndcg"]
+    assert gained == pytest.approx(0.01)
+
+
+def test_round_trips(by_compute: ComputeEstimator, by_data: DataEstimator, tmp_path: Path) -> None:
+    by_compute.save(tmp_path / "compute.json")
+    by_data.save(tmp_path / "data.json")
+    again = ComputeEstimator.load(tmp_path / "compute.json")
+    pd.testing.assert_frame_equal(again.predict([1e15, 1e19]), by_compute.predict([1e15, 1e19]))
+    assert again.forms == by_compute.forms
+    pd.testing.assert_frame_equal(
+        DataEstimator.load(tmp_path / "data.json").predict(1e7, N=1e6), by_data.predict(1e7, N=1e6)
+    )
+    with pytest.raises(ValueError, match="holds no ComputeEstimator: expected the keys allocation, compute"):
+        ComputeEstimator.load(tmp_path / "data.json")
+
+
+def test_bad_budgets_and_tables_are_named(
+    by_compute: ComputeEstimator, by_data: DataEstimator, curves: pd.DataFrame, finished: pd.DataFrame
+) -> None:
+    cases = [
+        (lambda: by_compute.predict(), "given were none"),
+        (lambda: by_compute.predict(1e15, hours=3), "given were flops, hours"),
+        (lambda: by_compute.predict(-1), "flops is -1; expected positive"),
+        (lambda: by_compute.predict(float("nan")), "flops is nan"),
+        (lambda: by_data.predict(0), "interactions is 0"),
+        (lambda: Machine(utilisation=1.5), "utilisation of a machine is 1.5"),
+        (lambda: Machine(price=0), "price of a machine is 0"),
+        (lambda: ComputeEstimator.fit(curves.drop(columns="epochs")), "lacks epochs"),
+        (lambda: ComputeEstimator.fit(curves, form="cubic"), "unknown form 'cubic'"),
+        (lambda: DataEstimator.fit(finished.drop(columns="n_interactions")), "lacks n_interactions"),
+        (lambda: DataEstimator.fit(finished, form="sigmoid"), "'sigmoid' is no law of size and data"),
+        (lambda: DataEstimator.fit(finished[:4], form="additive_power"), "4 runs cannot determine"),
+    ]
+    for call, message in cases:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+@pytest.fixture
+def store(curves: pd.DataFrame, finished: pd.DataFrame, tmp_path: Path) -> Path:
+    """The generated runs as a folder of CSV files."""
+    finished.to_csv(tmp_path / "runs.csv", index=False)
+    curves.to_csv(tmp_path / "curves.csv", index=False)
+    return tmp_path
+
+
+def test_plans_from_recorded_runs(store: Path) -> None:
+    plan = estimators.plan(store, compute=[1e15, 1e16], form="sigmoid", n_resamples=10)
+    assert plan["flops"].tolist() == [1e15, 1e16]
+    assert plan["ndcg"].is_monotonic_increasing
+    hours = Machine().hours(1e15)
+    assert estimators.plan(store, hours=hours, form="sigmoid", n_resamples=10)["ndcg"][0] == pytest.approx(
+        plan["ndcg"][0]
+    )
+    plan = estimators.plan(store, interactions=1e7, size=1e6, n_resamples=10)
+    assert plan["ndcg"][0] == pytest.approx(ndcg(1e6, 1e7 * EPOCHS), abs=1e-3)
+    assert plan["form"][0] in estimators.DATA_FORMS
+    with pytest.raises(ValueError, match="exactly one of compute, hours, money and interactions"):
+        estimators.plan(store)
+    with pytest.raises(ValueError, match="no run on a data set 'books'; there are toys"):
+        estimators.plan(store, compute=1e15, dataset="books")
+
+
+def test_runs_on_several_data_sets_are_not_mixed() -> None:
+    table = pd.DataFrame({"dataset": ["toys", "books"]})
+    with pytest.raises(ValueError, match="choose one of books, toys"):
+        estimators.one_family(table)
+    assert estimators.one_family(table, "toys")["dataset"].tolist() == ["toys"]
+
+
+def test_the_planner_page_gets_the_laws(by_compute: ComputeEstimator, by_data: DataEstimator, tmp_path: Path) -> None:
+    given = Law.given("sigmoid", {"A": 0.4, "k": 0.2, "m": 24.0, "d": 0.25}, {"C": (1e12, 1e16)})
+    published = ComputeEstimator(given, by_compute.allocation, "flops", "valid_ndcg@5", "params_total", 50, 1.0)
+    estimators.write_planner(tmp_path / "data.js", {"ours": (by_compute, by_data), "paper": (published, by_data)}, n=7)
+    text = (tmp_path / "data.js").read_text()
+    assert text.startswith("window.PLANNER = ")
+    ours, paper = json.loads(text.removeprefix("window.PLANNER = ").rstrip(";\n"))["models"]
+    assert ours["compute"]["params"] == list(by_compute.law.params.values())
+    assert len(ours["compute"]["samples"]) == len(ours["allocation"]["samples"]) == 7
+    assert paper["compute"]["samples"] == []
+    assert paper["name"] == "paper"
+
+
+def test_laws_and_estimators_need_no_torch() -> None:
+    code = "import sys, srtlib.estimators; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

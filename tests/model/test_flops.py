@@ -1,0 +1,63 @@
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from srtlib.data.dataset import Dataset
+from srtlib.model.flops import forward_flops, paper_forward_flops, paper_total_flops, training_flops
+from srtlib.model.packing import Sequences
+from srtlib.model.srt import part_of
+from srtlib.params import ModelParams, TrainParams, paper
+from srtlib.training.losses import NegativeSampler
+from srtlib.training.trainer import Objective, new_model
+
+
+@pytest.mark.parametrize("objective", ["sampled_softmax", "full_softmax"])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_exact_flops_agree_with_torchs_counter(dataset: Dataset, objective: str, shared: bool, norm: str) -> None:
+    model = new_model(ModelParams(d_model=16, n_heads=2, norm=norm, vocab_size=200), dataset)
+    params = TrainParams(objective=objective, n_negatives=50, shared_negatives=shared)
+    step = Objective(model, model.features(dataset), dataset.n_items, params)
+    batch = Sequences(dataset, 50).epoch("all", 400, torch.Generator().manual_seed(0)).batch(0)
+    sampler = NegativeSampler(dataset.train_counts, "popularity")
+    negatives = sampler.draw((50,) if shared else (len(batch.targets), 50))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        loss, shape = step(batch, negatives, sampler.log_q)
+        loss.backward()
+    bags = 2 * forward_flops(model.params, shape)["bags"]  # the counter knows products only
+    assert bags > 0
+    assert training_flops(model.params, shape) - bags == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+FROZEN = {
+    "item encoder": {"encoder.tables", "encoder.project"},
+    "all but the item encoder": {"positions", "input_norm", "blocks.0", "blocks.1", "final_norm"},
+    "all but the top": {"encoder.tables", "encoder.project", "positions", "input_norm", "blocks.0"},
+    "tables": {"encoder.tables"},
+}
+
+
+@pytest.mark.parametrize("frozen", FROZEN.values(), ids=FROZEN)
+def test_flops_with_frozen_parts_agree_with_torchs_counter(dataset: Dataset, frozen: set[str]) -> None:
+    model = new_model(ModelParams(d_model=16, n_heads=2, n_layers=2, vocab_size=200), dataset)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(part_of(name) not in frozen)
+    step = Objective(model, model.features(dataset), dataset.n_items, TrainParams(n_negatives=50))
+    batch = Sequences(dataset, 50).epoch("all", 400, torch.Generator().manual_seed(0)).batch(0)
+    sampler = NegativeSampler(dataset.train_counts, "popularity")
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        loss, shape = step(batch, sampler.draw((50,)), sampler.log_q)
+        loss.backward()
+    bags = forward_flops(model.params, shape)["bags"] * (1 if "encoder.tables" in frozen else 2)
+    assert training_flops(model.params, shape, frozen) - bags == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+@pytest.mark.parametrize(("d", "layers", "heads", "k"), [(32, 1, 1, 100), (128, 4, 2, 300), (256, 24, 4, 300)])
+def test_paper_flops_are_the_closed_form(d: int, layers: int, heads: int, k: int) -> None:
+    recipe = paper(d, layers, heads, k)
+    tokens = 128 * 50
+    forward = tokens * 2 * d * d + layers * tokens * (4 * d * d + 2 * d * d)
+    forward += layers * 128 * heads * 50 * 149 + (1 + 2 * layers) * 4 * tokens * d
+    assert paper_forward_flops(recipe.model) == forward
+    assert paper_total_flops(recipe.model, k) == forward + (128 + 128 * k) * 2 * d * d

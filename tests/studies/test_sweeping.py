@@ -1,0 +1,88 @@
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from srtlib import runs
+from srtlib.params import Scaling
+from srtlib.studies.sweeping import Experiment, SweepError, scaling_experiments, subsets, sweep
+
+STUDY = Scaling.model_validate(
+    {
+        "interactions": [150, 400, 10**9],
+        "models": [{"d_model": 4}, {"d_model": 8}],
+        "panel_users": 30,
+        "train": {"epochs": 2, "n_negatives": 8, "batch_size": 128},
+    }
+)
+
+
+def test_subsets_grow_and_are_cut_to_the_whole(folder: str, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    table = subsets(STUDY, folder)
+    assert table["n_interactions"].tolist()[-1] == len(tables[0])
+    assert table["n_interactions"].is_monotonic_increasing
+    assert table["n_users"].is_monotonic_increasing
+
+
+def test_a_study_is_a_grid_and_runs_once(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiments = scaling_experiments(STUDY, folder)
+    assert len(experiments) == 6
+    first = sweep(experiments, tmp_path, workers=2)
+    assert sorted(first["n_interactions"].unique()) == sorted({e.n_interactions for e in experiments})
+    assert first["panel_n_items"].nunique() == first["panel_fingerprint"].nunique() == 1
+    monkeypatch.setattr(sys.modules["srtlib.studies.sweeping"], "_here", lambda *_: pytest.fail("ran again"))
+    pd.testing.assert_frame_equal(sweep(experiments, tmp_path), first)
+
+
+def test_one_failure_stops_no_other(folder: str, tmp_path: Path) -> None:
+    good, other = scaling_experiments(STUDY, folder)[:2]
+    model = good.recipe.model.model_copy(update={"encoder": "fixed_vectors", "vector_dim": 3})  # there are none
+    bad = Experiment(good.dataset, good.n_interactions, 30, good.recipe.model_copy(update={"model": model}), 0)
+    with pytest.raises(
+        SweepError, match=f"1 of 2 experiments failed: run {bad.run_id()}: ValueError: .*no item vectors"
+    ):
+        sweep([bad, other], tmp_path, workers=1)
+    assert runs.finished(tmp_path) == {other.run_id()}
+    assert "Traceback" in (tmp_path / bad.run_id() / "summary.json").read_text()
+
+
+class _Killer(int):
+    """A number that ends the process that receives it, as a kernel out of memory does."""
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return os._exit, (9,)
+
+
+def test_a_killed_process_ends_its_own_experiment_only(folder: str, tmp_path: Path) -> None:
+    first, *others = scaling_experiments(STUDY, folder)[:3]
+    killed = replace(first, seed=_Killer(1))
+    with pytest.raises(SweepError, match=f"1 of 3 experiments failed: run {killed.run_id()}: BrokenProcessPool"):
+        sweep([killed, *others], tmp_path, workers=1)
+    assert runs.finished(tmp_path) == {e.run_id() for e in others}
+    assert "Traceback" in runs.read_summary(tmp_path / killed.run_id())["error"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "slurm"}, "engine 'slurm' is not known; expected local or ray"),
+        ({"engine": "ray", "workers": 2}, "workers is for the local engine"),
+        ({"num_gpus": 1}, "num_gpus is for the Ray engine"),
+        ({"engine": "ray", "num_gpus": 2}, "num_gpus=2: .* expected 0 to 1"),
+    ],
+)
+def test_engines_refuse_what_they_cannot_do(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        sweep([], tmp_path, **options)
+
+
+def test_without_ray_the_extra_is_named(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    with pytest.raises(RuntimeError, match=r"needs the package ray.*srtlib\[cluster\]"):
+        sweep(scaling_experiments(STUDY, folder), tmp_path, engine="ray")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from srtlib.data.dataset import Dataset
+from srtlib.evaluation import _rank, evaluate, metrics, random_ndcg, ranks
+from srtlib.model.packing import Sequences
+from srtlib.params import ModelParams
+from srtlib.training.trainer import new_model
+
+
+def test_metrics_by_hand() -> None:
+    table = metrics(np.array([1.0, 2.0, 2.5, 6.0]), ks=(2, 5))
+    assert table["ndcg@2"] == pytest.approx((1 + 1 / math.log2(3)) / 4)
+    assert table["ndcg@5"] == pytest.approx((1 + 1 / math.log2(3) + 1 / math.log2(3.5)) / 4)
+    assert table["hr@5"] == 0.75
+    assert table["mrr@2"] == pytest.approx(1.5 / 4)
+
+
+def brute_force(model, dataset: Dataset, split: str, exclude_seen: bool) -> list[float]:  # type: ignore[no-untyped-def]
+    vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
+    sequences = Sequences(dataset, model.params.max_len)
+    found = [0.0] * dataset.n_users
+    for user in range(dataset.n_users):
+        end = int(dataset.history_ends(split)[user])
+        start = max(int(dataset.offsets[user]), end - model.params.max_len)
+        batch = sequences.pack(torch.tensor([start]), torch.tensor([end - start]), "last")
+        with torch.no_grad():
+            output = model(vectors[batch.items], batch.layout)[batch.supervised][0]
+        target = int(dataset.items[end])
+        seen = set(dataset.items[int(dataset.offsets[user]) : end].tolist()) if exclude_seen else set()
+        others = [i for i in range(dataset.n_items) if i != target and i not in seen]
+        scores = (vectors @ output).numpy()
+        higher = sum(scores[i] > scores[target] + 1e-6 for i in others)
+        equal = sum(abs(scores[i] - scores[target]) <= 1e-6 for i in others)
+        found[user] = 1 + higher + equal / 2
+    return found
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("chunk", [7, 100])
+def test_ranks_equal_brute_force(dataset: Dataset, split: str, exclude_seen: bool, chunk: int) -> None:
+    model = new_model(ModelParams(d_model=8, max_len=10, vocab_size=200), dataset, seed=1).eval()
+    fast = ranks(model, dataset, split, exclude_seen=exclude_seen, chunk=chunk, batch_tokens=64)
+    assert fast.tolist() == brute_force(model, dataset, split, exclude_seen)
+
+
+def test_ties_stand_at_their_expected_rank() -> None:
+    vectors = torch.tensor([[2.0], [1.0], [1.0], [1.0], [0.5]])
+    outputs = torch.ones(2, 1)
+    assert _rank(outputs, vectors, torch.tensor([1, 4]), None, None, 2).tolist() == [3.0, 5.0]
+
+
+def test_equal_scores_everywhere_rank_in_the_middle(dataset: Dataset) -> None:
+    model = new_model(ModelParams(d_model=8, max_len=10, vocab_size=200), dataset).eval()
+    with torch.no_grad():
+        for p in model.encoder.parameters():
+            p.zero_()
+    assert set(ranks(model, dataset)) == {(dataset.n_items + 1) / 2}
+
+
+def test_random_scores_give_what_theory_says() -> None:
+    g = torch.Generator().manual_seed(0)
+    vectors, outputs = torch.randn(500, 16, generator=g), torch.randn(20_000, 16, generator=g)
+    targets = torch.randint(500, (20_000,), generator=g)
+    found = metrics(_rank(outputs, vectors, targets, None, None, 500).double().numpy(), (5,))["ndcg@5"]
+    expected = random_ndcg(500, 5)
+    assert expected == pytest.approx(sum(1 / math.log2(1 + r) for r in range(1, 6)) / 500)
+    assert found == pytest.approx(expected, rel=0.15)
+
+
+def test_sampled_protocol(dataset: Dataset) -> None:
+    model = new_model(ModelParams(d_model=8, max_len=10, vocab_size=200), dataset, seed=1).eval()
+    full, everything = ranks(model, dataset), ranks(model, dataset, protocol="sampled:10000")
+    assert everything.tolist() == full.tolist()  # more negatives than items: the whole catalogue
+    few = ranks(model, dataset, protocol="sampled:10")
+    assert (few <= 11).all()
+    assert (few <= full).all()
+    assert few.tolist() == ranks(model, dataset, protocol="sampled:10").tolist()
+    with pytest.raises(ValueError, match="expected full or sampled:N"):
+        evaluate(model, dataset, protocol="sampled")

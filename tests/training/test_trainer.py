@@ -1,0 +1,327 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from srtlib import runs
+from srtlib.data.dataset import Dataset
+from srtlib.evaluation import evaluate
+from srtlib.model.srt import SRT
+from srtlib.params import Recipe, TrainParams
+from srtlib.training.checkpoint import load_checkpoint, save_checkpoint
+from srtlib.training.objective import Objective, learning_rate_factor, make_optimizer
+from srtlib.training.trainer import MAX_BAD_STEPS, DivergedError, Trainer, config_of, new_model, train
+
+
+def with_train(recipe: Recipe, **changes: object) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
+
+
+def weights(store: Path, run_id: str) -> dict[str, torch.Tensor]:
+    return load_file(store / run_id / "model" / "model.safetensors")
+
+
+def test_training_learns_and_records(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    model, summary = train(with_train(recipe, epochs=12), dataset, tmp_path)
+    curves = runs.curves(tmp_path)
+    assert curves["train_loss"].iloc[-1] < curves["train_loss"].iloc[0] - 0.3
+    assert summary["targets_seen"] == 12 * dataset.n_targets
+    assert curves["flops"].is_monotonic_increasing
+    assert summary["valid"]["ndcg@5"] == curves["valid_ndcg@5"].max()
+    assert evaluate(model, dataset, "test") == summary["test"]
+    row = runs.table(tmp_path).iloc[0]
+    assert row["dataset_fingerprint"] == dataset.fingerprint
+    assert row["params_total"] == sum(p.numel() for p in model.parameters())
+    assert not (tmp_path / row["run_id"] / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": "full_softmax"},
+        {"supervise": "last", "batch_size": 32},
+        {"shared_negatives": False, "logq_on_positive": True},
+        {"negatives": "uniform"},
+        {"optimizer": "adam", "schedule": "one_cycle", "warmup": 0.3},
+        {"precision": "bfloat16"},
+        {"protocol": "sampled:20", "eval_every": 2},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_every_option_trains(dataset: Dataset, recipe: Recipe, tmp_path: Path, changes: dict[str, object]) -> None:
+    _, summary = train(with_train(recipe, **changes), dataset, tmp_path)
+    losses = runs.curves(tmp_path)["train_loss"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    assert summary["targets_seen"] == 3 * dataset.n_targets
+
+
+def test_the_same_seed_gives_the_same_numbers(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    summaries = []
+    for name in ("a", "b"):
+        torch.rand(7)  # whatever the caller's random state is
+        summaries.append(train(recipe, dataset, tmp_path / name)[1])
+    run_id = runs.run_id(config_of(dataset, recipe))
+    one, two = weights(tmp_path / "a", run_id), weights(tmp_path / "b", run_id)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert summaries[0]["test"] == summaries[1]["test"]
+    other = with_train(recipe, seed=1)
+    train(other, dataset, tmp_path / "a")
+    changed = weights(tmp_path / "a", runs.run_id(config_of(dataset, other)))
+    assert not torch.equal(one["positions.weight"], changed["positions.weight"])
+
+
+def test_training_leaves_the_callers_random_state_alone(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    train(recipe, dataset, tmp_path)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_finished_run_is_not_trained_again(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = train(recipe, dataset, tmp_path)
+    monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("trained again"))
+    assert train(recipe, dataset, tmp_path)[1] == first
+
+
+class StoppedError(Exception):
+    pass
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, at_step: int) -> None:
+    whole = Trainer._step
+
+    def step(self: Trainer, *args: object) -> int:
+        if self.at.step == at_step:
+            raise StoppedError
+        return whole(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_step", step)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(recipe, dataset, tmp_path / "whole")
+    run_id = runs.run_id(config_of(dataset, recipe))
+    with monkeypatch.context() as patch:
+        interrupt(patch, 20)
+        with pytest.raises(StoppedError):
+            train(recipe, dataset, tmp_path / "cut", checkpoint_seconds=0)
+    found = sorted((tmp_path / "cut" / run_id / "checkpoints").glob("step-*"))
+    assert [path.name for path in found] == ["step-000000019", "step-000000020"]
+    tensors = found[1] / "tensors.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match=r"step-000000020 is damaged"):
+        train(recipe, dataset, tmp_path / "cut")
+    one, two = weights(tmp_path / "whole", run_id), weights(tmp_path / "cut", run_id)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert len(runs.curves(tmp_path / "cut")) == recipe.train.epochs
+
+
+CHILD = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from srtlib.data.dataset import load_dataset
+from srtlib.params import Recipe
+from srtlib.training.trainer import train
+recipe = Recipe.model_validate_json(sys.argv[1])
+train(recipe, load_dataset(sys.argv[2]), Path(sys.argv[3]), checkpoint_seconds=0)
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_weights(tables: tuple, recipe: Recipe, tmp_path: Path) -> None:
+    """Ten kills at random moments of a training that checkpoints after every step."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for table, stem in zip(tables, ("interactions", "items"), strict=True):
+        table.to_parquet(folder / f"{stem}.parquet")
+    recipe = with_train(recipe, epochs=12)
+    command = [sys.executable, "-c", CHILD, recipe.model_dump_json(), str(folder)]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    rng, kills = np.random.default_rng(0), 0
+    store = tmp_path / "killed"
+    for _ in range(10):
+        process = subprocess.Popen([*command, str(store)])
+        progress = {p.name for p in store.glob("*/checkpoints/step-*")}
+        while process.poll() is None and {p.name for p in store.glob("*/checkpoints/step-*")} == progress:
+            time.sleep(0.005)  # until it has trained at least one step further
+        time.sleep(rng.uniform(0, 0.08))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 5
+    subprocess.run([*command, str(store)], check=True)
+    run_id = next(iter(runs.finished(store)))
+    one, two = weights(tmp_path / "whole", run_id), weights(store, run_id)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    pasts = [[{**r, "wall_s": 0} for r in read_rows(root / run_id)] for root in (tmp_path / "whole", store)]
+    assert pasts[0] == pasts[1]
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_non_finite_loss_stops_and_keeps_the_last_good_weights(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Objective.forward
+
+    def poisoned(self: Objective, *args: object) -> object:
+        loss, shape = forward(self, *args)  # type: ignore[arg-type]
+        calls.append(1)
+        return (loss * float("nan") if len(calls) > 15 else loss), shape
+
+    calls: list[int] = []
+    monkeypatch.setattr(Objective, "forward", poisoned)
+    with pytest.raises(DivergedError, match=r"loss nan .* since step 15 \(10 steps in a row\)"):
+        train(recipe, dataset, tmp_path, checkpoint_seconds=0)
+    assert len(calls) == 15 + MAX_BAD_STEPS
+    run = next(tmp_path.glob("*/config.json")).parent
+    assert all(torch.isfinite(p).all() for p in SRT.from_pretrained(run / "model").parameters())
+    newest = max((run / "checkpoints").glob("step-*"))
+    assert all(torch.isfinite(t).all() for t in load_file(newest / "tensors.safetensors").values())
+
+
+def test_single_bad_steps_are_skipped_and_counted(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Objective.forward
+    calls: list[int] = []
+
+    def poisoned(self: Objective, *args: object) -> object:
+        loss, shape = forward(self, *args)  # type: ignore[arg-type]
+        calls.append(1)
+        return (loss * float("inf") if len(calls) in (3, 7) else loss), shape
+
+    monkeypatch.setattr(Objective, "forward", poisoned)
+    assert train(recipe, dataset, tmp_path)[1]["bad_steps"] == 2
+
+
+def test_loss_spikes_are_skipped_and_counted(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 3 comes too early to be called a spike, 8 and 9 are spikes, 12 is high but not three times the mean."""
+    monkeypatch.setattr(sys.modules["srtlib.training.trainer"], "SPIKE_STEPS", 5)
+    forward = Objective.forward
+    factors = {3: 9.0, 8: 12.0, 9: 100.0, 12: 2.5}
+    calls: list[int] = []
+
+    def poisoned(self: Objective, *args: object) -> object:
+        loss, shape = forward(self, *args)  # type: ignore[arg-type]
+        calls.append(1)
+        return loss * factors.get(len(calls) - 1, 1.0), shape
+
+    monkeypatch.setattr(Objective, "forward", poisoned)
+    assert train(recipe, dataset, tmp_path)[1]["bad_steps"] == 2
+    assert len(calls) > 13
+
+
+def test_a_loss_that_stays_high_stops_the_training(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["srtlib.training.trainer"], "SPIKE_STEPS", 5)
+    forward = Objective.forward
+    calls: list[int] = []
+
+    def poisoned(self: Objective, *args: object) -> object:
+        loss, shape = forward(self, *args)  # type: ignore[arg-type]
+        calls.append(1)
+        return loss * (9.0 if len(calls) > 7 else 1.0), shape
+
+    monkeypatch.setattr(Objective, "forward", poisoned)
+    with pytest.raises(DivergedError, match=r"above 3 times its running mean .* since step 7"):
+        train(recipe, dataset, tmp_path)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    model = new_model(recipe.model, dataset)
+    optimizer = make_optimizer(model, recipe.train)
+    save_checkpoint(tmp_path, "0123", model, optimizer, {"step": 7})
+    assert load_checkpoint(tmp_path, "0123", model, optimizer)["step"] == 7
+    with pytest.raises(ValueError, match=r"step-000000007 is of configuration 0123; expected 4567"):
+        load_checkpoint(tmp_path, "4567", model, optimizer)
+    assert len(list(tmp_path.iterdir())) == 1  # and it is still there
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)
+        with pytest.raises(StoppedError):
+            train(recipe, dataset, tmp_path, checkpoint_seconds=0)
+    for path in tmp_path.glob("*/checkpoints/*/state.json"):
+        state = json.loads(path.read_text())
+        del state["best_step"]
+        path.write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"written by another version of srtlib \(it lacks best_step\); remove it"):
+        train(recipe, dataset, tmp_path)
+
+
+def test_a_run_open_elsewhere_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    with (
+        runs.Run.open(tmp_path, config_of(dataset, recipe)),
+        pytest.raises(runs.RunLockedError, match="is open in another process"),
+    ):
+        train(recipe, dataset, tmp_path)
+
+
+def test_compiled_training_equals_eager(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    """The same static batches, no dropout (whose random numbers torch.compile draws its own way)."""
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"dropout": 0.0, "n_layers": 1})})
+    trainers = [
+        Trainer(with_train(recipe, compile=compile), dataset, dataset, tmp_path, None, None, torch.device("cpu"))
+        for compile in (True, False)
+    ]
+    trainers[1].sequences = trainers[0].sequences
+    for trainer in trainers:
+        epoch = trainer._epoch()
+        for _ in range(3):
+            trainer._step(epoch)
+    for (name, one), two in zip(trainers[0].model.named_parameters(), trainers[1].model.parameters(), strict=True):
+        if not name.endswith("qkv.bias"):  # keys' bias has no gradient but rounding, which Adam makes large
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+    assert trainers[0].at.loss_sum == pytest.approx(trainers[1].at.loss_sum, rel=1e-5)
+    assert config_of(dataset, recipe) == config_of(dataset, with_train(recipe, compile=True))
+    with pytest.raises(ValueError, match="compile=true needs batches of one shape"):
+        TrainParams(compile=True, supervise="last")
+
+
+def test_one_cycle_is_torchs() -> None:
+    params = TrainParams(schedule="one_cycle", warmup=0.3, learning_rate=1.0)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    steps = 1000
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, steps + 1, pct_start=0.3, div_factor=25)
+    for step in range(1, steps + 1):
+        optimizer.step()
+        schedule.step()
+        assert learning_rate_factor(step / steps, params) == pytest.approx(schedule.get_last_lr()[0], abs=5e-3)
+
+
+def test_linear_schedule_rises_then_falls() -> None:
+    params = TrainParams(warmup=0.1)
+    factors = [learning_rate_factor(s, params) for s in np.linspace(0, 1, 101)]
+    assert factors[0] == 0
+    assert np.argmax(factors) == 10
+    assert factors[-1] == pytest.approx(0)
+
+
+def test_adamw_does_not_decay_biases_and_norms(dataset: Dataset, recipe: Recipe) -> None:
+    model = new_model(recipe.model, dataset)
+    decayed, undecayed = make_optimizer(model, recipe.train).param_groups
+    assert {p.dim() for p in undecayed["params"]} == {1}
+    assert undecayed["weight_decay"] == 0 < decayed["weight_decay"]
+    assert len(decayed["params"]) + len(undecayed["params"]) == len(list(model.parameters()))
