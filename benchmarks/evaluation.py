@@ -11,13 +11,14 @@ from common import interleaved, record
 
 from srtlib.data.dataset import load_dataset
 from srtlib.evaluation import ranks
-from srtlib.params import srtlib
+from srtlib.params import Architecture
+from srtlib.recipes import recipe_for
 from srtlib.training.trainer import new_model
 
 
 def main() -> None:
     dataset = load_dataset(sys.argv[1] if len(sys.argv) > 1 else "amazon_beauty_2014")
-    model = new_model(srtlib(64, 2, fields=dataset.text_fields).model, dataset)
+    model = new_model(recipe_for("srtlib", Architecture(d_model=64, n_layers=2), dataset).model, dataset)
 
     def seconds(protocol: str) -> Callable[[], float]:
         def measure() -> float:

@@ -34,7 +34,8 @@ from tqdm import tqdm
 
 from srtlib.data.dataset import Dataset, load_dataset
 from srtlib.evaluation import _rank, metrics, ranks
-from srtlib.params import Recipe, srtlib
+from srtlib.params import Architecture, Recipe
+from srtlib.recipes import recipe_for
 from srtlib.training.trainer import Trainer
 
 # RecBole 1.2.1 asks for more (ray) than its sequential models use, and needs numpy before 2.
@@ -138,7 +139,7 @@ def hand_over(dataset: Dataset, folder: Path) -> None:
 
 def own(dataset: Dataset) -> Trainer:
     """srtlib's default recipe at width 64, 2 layers."""
-    recipe: Recipe = srtlib(64, 2, n_targets=dataset.n_targets, fields=dataset.text_fields)
+    recipe: Recipe = recipe_for("srtlib", Architecture(d_model=64, n_layers=2), dataset)
     place = Path(tempfile.mkdtemp())
     return Trainer(recipe, dataset, dataset.panel(10), place, None, None, torch.device("cpu"))
 

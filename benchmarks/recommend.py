@@ -18,8 +18,9 @@ from common import interleaved, record
 
 from srtlib.data.dataset import build_dataset
 from srtlib.data.synthetic import World
-from srtlib.params import TrainParams, srtlib
+from srtlib.params import Architecture, TrainParams
 from srtlib.paths import home, make_folder
+from srtlib.recipes import recipe_for
 from srtlib.serving.recommender import Recommender
 from srtlib.training.trainer import train
 
@@ -31,7 +32,7 @@ def prepare(folder: Path) -> None:
     world = World(n_items=ITEMS)
     log = world.sample(12_000, seed=0)
     data = build_dataset(log, world.items, "a million items")
-    recipe = srtlib(64, 2, n_targets=data.n_targets, fields=data.text_fields)
+    recipe = recipe_for("srtlib", Architecture(d_model=64, n_layers=2), data)
     settings = {**recipe.train.model_dump(), "epochs": 5, "eval_every": 5, "protocol": "sampled:1000"}
     recipe = recipe.model_copy(update={"train": TrainParams(**settings)})
     train(recipe, data, folder / "runs", panel=data.panel(1_000))

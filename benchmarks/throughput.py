@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from srtlib.data.dataset import Dataset, load_dataset
-from srtlib.params import ModelParams, Recipe, TrainParams, srtlib
+from srtlib.params import Architecture, ModelParams, Recipe, TrainParams
+from srtlib.recipes import recipe_for
 from srtlib.training.trainer import Trainer
 
 STEPS = 10
@@ -28,7 +29,7 @@ STEPS = 10
 
 def trainer(dataset: Dataset, d_model: int, vocab_size: int = 30_000) -> Trainer:
     """A training of the shape that the benchmarks share: d_ff = d, 300 shared negatives, 4,096 targets a batch."""
-    made = srtlib(d_model, 2, n_targets=dataset.n_targets, fields=dataset.text_fields)
+    made = recipe_for("srtlib", Architecture(d_model=d_model, n_layers=2), dataset)
     model = ModelParams.model_validate({**made.model.model_dump(), "d_ff": d_model, "vocab_size": vocab_size})
     train = TrainParams.model_validate({**made.train.model_dump(), "n_negatives": 300, "batch_size": 4096})
     recipe = Recipe(name="benchmark", model=model, train=train)

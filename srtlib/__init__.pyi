@@ -4,8 +4,10 @@ from . import evaluation as evaluation
 from . import figures as figures
 from . import laws as laws
 from . import model as model
+from . import notebook as notebook
 from . import params as params
 from . import paths as paths
+from . import recipes as recipes
 from . import runs as runs
 from . import serving as serving
 from . import studies as studies
@@ -20,10 +22,10 @@ from .laws import estimators as estimators
 from .laws import frontiers as frontiers
 from .model import flops as flops
 from .model.srt import SRT as SRT
+from .notebook import check_parameters as check_parameters
 from .params import ModelParams as ModelParams
 from .params import Recipe as Recipe
 from .params import TrainParams as TrainParams
-from .params import check_parameters as check_parameters
 from .params import load_params as load_params
 from .serving.recommender import Recommender as Recommender
 from .studies.fine_tuning import Method as Method

@@ -17,8 +17,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from srtlib.params import RECIPES, ModelParams, Recipe, TrainParams, load_params, parse
+from srtlib.params import Architecture, load_params, parse
 from srtlib.paths import runs_root
+from srtlib.recipes import RECIPES, recipe_for
 
 EXAMPLES = {
     "data prepare": "srt data prepare amazon --raw path/to/downloads --memory 4GB\n"
@@ -224,21 +225,12 @@ def _train(options: argparse.Namespace) -> dict[str, Any] | None:
     dataset = load_dataset(options.dataset, options.seed)
     if options.interactions:
         dataset = dataset.sample_users(n_interactions=options.interactions, seed=options.seed)
-    sizes: dict[str, Any] = {"d_model": options.d_model, "n_layers": options.n_layers}
-    if options.recipe == "srtlib":
-        sizes |= {"n_targets": dataset.n_targets, "fields": dataset.text_fields}
-    recipe = _override(RECIPES[options.recipe](**sizes), [*options.set, f"seed={options.seed}"])
+    architecture = parse(Architecture, {"d_model": options.d_model, "n_layers": options.n_layers}, "srt train")
+    pairs = (_pair(setting, "--set", "KEY=VALUE") for setting in options.set)
+    settings = {key: yaml.safe_load(value) for key, value in pairs}
+    recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
     _, summary = train(recipe, dataset, options.runs, device=options.device)
     return summary if distributed.rank() == 0 else None
-
-
-def _override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """A recipe with KEY=VALUE settings put in, each into the model's or the training's parameters."""
-    model, train = recipe.model.model_dump(), recipe.train.model_dump()
-    for setting in settings:
-        key, value = _pair(setting, "--set", "KEY=VALUE")
-        (model if key in ModelParams.model_fields else train)[key] = yaml.safe_load(value)
-    return Recipe(name=recipe.name, model=parse(ModelParams, model, "--set"), train=parse(TrainParams, train, "--set"))
 
 
 def _sweep(options: argparse.Namespace) -> dict[str, Any]:

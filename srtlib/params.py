@@ -1,11 +1,10 @@
-"""Every parameter of a model, of its training and of an experiment's size; and the two recipes that fill them in.
+"""Every parameter of a model, of its training and of an experiment's size.
 
 Unknown keys and wrong types are refused with one line that names them.
 """
 
-import math
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -108,89 +107,6 @@ class Recipe(Params):
     name: str
     model: ModelParams
     train: TrainParams
-
-
-def paper(d_model: int = 64, n_layers: int = 2, n_heads: int = 1, n_negatives: int = 100) -> Recipe:
-    """The authors' choices: post-LN, dropout 0.5, last position only, per-target negatives, Adam, one-cycle.
-
-    Source: the authors' configuration files and recorded runs.
-
-    >>> paper(d_model=256, n_layers=8).train.learning_rate
-    0.0001
-    """
-    return Recipe(
-        name="paper",
-        model=ModelParams(
-            d_model=d_model,
-            n_layers=n_layers,
-            n_heads=n_heads,
-            d_ff=d_model,
-            dropout=0.5,
-            attention_dropout=0.5,
-            norm="post",
-        ),
-        train=TrainParams(
-            supervise="last",
-            n_negatives=n_negatives,
-            shared_negatives=False,
-            logq_on_positive=True,
-            batch_size=default_batch_size("paper", 0),
-            epochs=50,
-            optimizer="adam",
-            learning_rate=1e-4,
-            weight_decay=1e-5,
-            schedule="one_cycle",
-            warmup=0.3,
-            eval_every=5,
-            protocol="sampled:10000",
-            seed=2020,
-        ),
-    )
-
-
-def srtlib(
-    d_model: int = 64,
-    n_layers: int = 2,
-    n_heads: int = 0,
-    n_targets: int = 100_000,
-    fields: Iterable[str] = ("title", "brand"),
-) -> Recipe:
-    """The default: pre-norm, every position supervised, shared negatives, AdamW, warm-up and linear decay.
-
-    `n_targets` is the number of training targets: small data get more dropout and smaller batches. Wide models get more
-    dropout and a lower rate. Chosen on the validation part of Amazon Beauty.
-
-    >>> srtlib(d_model=128, n_targets=10_000).train.supervise
-    'all'
-    """
-    small = n_targets < 1_000_000
-    lengths = {"title": 40, "brand": 8, "categories": 40}
-    return Recipe(
-        name="srtlib",
-        model=ModelParams(
-            d_model=d_model,
-            n_layers=n_layers,
-            n_heads=n_heads or max(1, d_model // 64),
-            dropout=min(0.5, max(0.0, 0.1 * math.log2(d_model / 16))) * (1.0 if small else 0.5),
-            fields={name: lengths[name] for name in fields},
-        ),
-        train=TrainParams(
-            batch_size=default_batch_size("srtlib", n_targets),
-            learning_rate=2e-3 * min(1.0, 128 / d_model),
-        ),
-    )
-
-
-def default_batch_size(recipe: str, n_targets: int) -> int:
-    """A recipe's own batch size: 128 in the paper's, else 512 to 8192, about a 64th to a 128th of the training targets.
-
-    >>> default_batch_size("paper", 10**6), default_batch_size("srtlib", 10**5)
-    (128, 1024)
-    """
-    return 128 if recipe == "paper" else min(8192, max(512, 2 ** (n_targets // 128).bit_length()))
-
-
-RECIPES: dict[str, Callable[..., Recipe]] = {"paper": paper, "srtlib": srtlib}
 
 
 class Architecture(Params):
@@ -324,25 +240,3 @@ def load_params(size: str, folder: Path | None = None) -> SizeParams:
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
     return parse(SizeParams, values, path.name)
-
-
-def check_parameters(namespace: Mapping[str, object], *known: str) -> None:
-    """Refuse a notebook parameter that the notebook does not have (papermill would only warn, then run the defaults).
-
-    Call it right after the parameters cell with `globals()`: any plain value there under another name is a
-    parameter that was mistyped.
-
-    >>> check_parameters({"size": "S", "sizee": "M"}, "size")
-    Traceback (most recent call last):
-    ...
-    ValueError: unknown parameter sizee; expected one of size
-    """
-    plain = (str, int, float, bool, list, dict, tuple, type(None))
-    interactive = {"In", "Out"}
-    unknown = [
-        name
-        for name, value in namespace.items()
-        if type(value) in plain and name not in known and name not in interactive and not name.startswith("_")
-    ]
-    if unknown:
-        raise ValueError(f"unknown parameter {', '.join(unknown)}; expected one of {', '.join(known)}")

@@ -73,23 +73,6 @@ def published_store() -> Path:
         ) from error
 
 
-def skip_cells_without(runs: str) -> None:
-    """In a notebook about the published runs: where they cannot be had, say why and let no later cell run.
-
-    Does nothing if `runs` is not "published": a path that is not there is an error, not a reason to skip.
-    """
-    try:
-        if runs == "published":
-            published_store()
-    except FileNotFoundError as error:
-        from IPython.core.getipython import get_ipython
-
-        if (shell := get_ipython()) is None:
-            raise
-        print(f"Skipped: {error}")
-        shell.input_transformers_cleanup.insert(0, lambda lines: [])
-
-
 COMPUTE_LAW = {"A": 0.396, "k": 0.18, "m": 24.44, "d": 0.247}
 """Published coefficients of the form "sigmoid", compute counted the paper's way."""
 DATA_LAW = {"E": 0.163, "A": 18.56, "B": 2.9, "alpha": 0.376, "beta": 0.364}

@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from srtlib import runs
 from srtlib.data.dataset import SYNTHETIC, Dataset, load_dataset
-from srtlib.params import RECIPES, Recipe, Scaling, TrainParams, parse
+from srtlib.params import Recipe, Scaling
 from srtlib.paths import runs_root
+from srtlib.recipes import recipe_for
 from srtlib.training.trainer import config_of, train
 
 
@@ -65,22 +66,26 @@ def scaling_experiments(params: Scaling, dataset: str, seed: int = 0) -> list[Ex
 
     Sizes beyond the data set's are cut to it, and then stand once.
     """
-    samples = subsets(params, dataset, seed)
     experiments = []
-    for size, n_targets in samples[["n_interactions", "n_targets"]].to_numpy().tolist():
-        for model in params.models:
-            recipe = _recipe(params, model.model_dump(), n_targets, dataset, seed)
-            experiments.append(Experiment(dataset, size, params.panel_users, recipe, seed))
+    for sample in _samples(params, dataset, seed):
+        for architecture in params.models:
+            recipe = recipe_for(params.recipe, architecture, sample, params.train, seed, "scaling.train")
+            experiments.append(Experiment(dataset, sample.n_interactions, params.panel_users, recipe, seed))
     return sorted(experiments, key=lambda e: -e.n_interactions * e.recipe.model.d_model**2)
 
 
 def subsets(params: Scaling, dataset: str, seed: int = 0) -> pd.DataFrame:
     """The nested samples of a study: one row per size with n_interactions, n_users, n_items, n_targets."""
+    columns = ("n_interactions", "n_users", "n_items", "n_targets")
+    samples = _samples(params, dataset, seed)
+    return pd.DataFrame([{name: getattr(sample, name) for name in columns} for sample in samples])
+
+
+def _samples(params: Scaling, dataset: str, seed: int) -> list[Dataset]:
+    """The nested samples, rising; sizes that give the same users stand once."""
     whole = _load(dataset, seed)
     samples = [whole.sample_users(n_interactions=n, seed=seed) for n in sorted(params.interactions)]
-    columns = ("n_interactions", "n_users", "n_items", "n_targets")
-    table = pd.DataFrame([{name: getattr(sample, name) for name in columns} for sample in samples])
-    return table.drop_duplicates(ignore_index=True)
+    return list({sample.n_interactions: sample for sample in samples}.values())
 
 
 def sweep(
@@ -221,16 +226,6 @@ def _record_failure(experiment: Experiment, store: Path, error: Exception) -> st
         with runs.Run.open(store, config) as run:
             run.fail("".join(traceback.format_exception(error)))
     return f"run {runs.run_id(config)}: {type(error).__name__}: {error}"
-
-
-def _recipe(params: Scaling, model: dict[str, int], n_targets: int, dataset: str, seed: int) -> Recipe:
-    if params.recipe == "srtlib":
-        model = {**model, "n_targets": n_targets}
-        recipe = RECIPES["srtlib"](**model, fields=_load(dataset, seed).text_fields)
-    else:
-        recipe = RECIPES["paper"](**{name: value for name, value in model.items() if value})
-    values = {**recipe.train.model_dump(), **params.train, "seed": seed}
-    return recipe.model_copy(update={"train": parse(TrainParams, values, "scaling.train")})
 
 
 @lru_cache(maxsize=2)

@@ -14,8 +14,9 @@ import pandas as pd
 from srtlib.data.dataset import Dataset, concatenate, load_dataset
 from srtlib.evaluation import metrics, ranks
 from srtlib.model.srt import SRT
-from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse, srtlib
+from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse
 from srtlib.paths import write_text
+from srtlib.recipes import FIELD_LENGTHS, recipe_for
 from srtlib.studies import baselines
 from srtlib.studies.fine_tuning import Method, fine_tune, parse_method, shared_items
 from srtlib.training.trainer import new_model, train
@@ -211,9 +212,8 @@ class Study:
         return self.target.text_fields
 
     def _recipe(self, architecture: Architecture, dataset: Dataset, settings: dict[str, Any], seed: int) -> Recipe:
-        base = srtlib(**architecture.model_dump(), n_targets=dataset.n_targets, fields=self.fields)
-        values = {**base.train.model_dump(), **settings, "seed": seed}
-        return base.model_copy(update={"train": parse(TrainParams, values, "transfer")})
+        fields = {name: FIELD_LENGTHS[name] for name in self.fields}
+        return recipe_for("srtlib", architecture, dataset, {"fields": fields, **settings}, seed, "transfer")
 
     def _sasrec_recipe(self, name: str, point: dict[str, Any], seed: int) -> Recipe:
         model = {key: value for key, value in point.items() if key not in TrainParams.model_fields}

@@ -31,8 +31,9 @@ from srtlib.model.folder import items_table, write_card, write_items
 from srtlib.model.memory import largest_batch
 from srtlib.model.packing import Batch, Epoch, Sequences
 from srtlib.model.srt import SRT, part_of
-from srtlib.params import ModelParams, Recipe, default_batch_size
+from srtlib.params import ModelParams, Recipe
 from srtlib.paths import project_root
+from srtlib.recipes import usual_batch_size
 from srtlib.runs.store import Run, read_summary, run_id
 from srtlib.training import distributed
 from srtlib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, stop_signal
@@ -210,7 +211,7 @@ class Trainer:
         self.at = Progress()
         self.stopping, self.stop = Event(), False  # asked of this process; of any process
         self.resume()
-        self.at.batch_size = self.at.batch_size or self._batch_size(recipe.name, dataset.n_targets)
+        self.at.batch_size = self.at.batch_size or self._batch_size(dataset.n_targets)
         if self.params.compile:
             self.loss.compile_transformer()
 
@@ -356,13 +357,13 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
             return self.objective(batch, self._negatives(batch), self.sampler.log_q)
 
-    def _batch_size(self, recipe: str, n_targets: int) -> int:
+    def _batch_size(self, n_targets: int) -> int:
         """The batch size asked for; `auto` is the largest that every process's GPU has memory for."""
         if self.params.batch_size != "auto":
             return self.params.batch_size
-        usual = default_batch_size(recipe, n_targets)
+        usual = usual_batch_size(n_targets)
         if self.device.type == "cpu":
-            warnings.warn(f"batch_size: auto fills a GPU's memory; on a CPU it is the recipe's {usual}", stacklevel=2)
+            warnings.warn(f"batch_size: auto fills a GPU's memory; on a CPU it is {usual}", stacklevel=2)
             return usual
         return distributed.least(largest_batch(self._try_batch, usual, n_targets), self.device)
 

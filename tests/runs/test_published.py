@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from srtlib import notebook
 from srtlib.laws.forms import FORMS
 from srtlib.runs import published
 
@@ -52,7 +53,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Interacti
 def test_a_notebook_without_the_store_says_so_and_runs_no_further_cell(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert shell.run_cell("from srtlib.runs.published import skip_cells_without").success
+    assert shell.run_cell("from srtlib.notebook import skip_cells_without").success
     assert shell.run_cell("skip_cells_without('published')").success
     assert "Skipped: the published runs are not in" in capsys.readouterr().out
     assert shell.run_cell("reached = True\n1 / 0").success
@@ -61,7 +62,7 @@ def test_a_notebook_without_the_store_says_so_and_runs_no_further_cell(
 
 def test_a_path_that_is_not_there_is_no_reason_to_skip(shell: InteractiveShell) -> None:
     shell.run_cell(
-        "from srtlib.runs.published import skip_cells_without; skip_cells_without('absent.sqlite'); reached = True"
+        "from srtlib.notebook import skip_cells_without; skip_cells_without('absent.sqlite'); reached = True"
     )
     assert shell.user_ns["reached"]
 
@@ -71,7 +72,7 @@ def test_outside_a_notebook_there_is_nothing_to_skip(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SRT_HOME", str(tmp_path))
     monkeypatch.setattr(published, "URL", "http://127.0.0.1:9/mlruns.sqlite.bz2")
     with pytest.raises(FileNotFoundError, match=r"cannot be downloaded from http://127\.0\.0\.1"):
-        published.skip_cells_without("published")
+        notebook.skip_cells_without("published")
 
 
 def test_a_cached_file_that_is_not_the_pinned_one_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

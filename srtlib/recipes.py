@@ -1,0 +1,137 @@
+"""Recipes: named, complete choices of model and training, made for an architecture and a data set.
+
+`recipe_for` is the one way to make one; `RECIPES` is where another is added.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from srtlib.params import Architecture, ModelParams, Recipe, TrainParams, parse
+
+if TYPE_CHECKING:
+    from srtlib.data.dataset import Dataset
+
+FIELD_LENGTHS = {"title": 40, "brand": 8, "categories": 40}  # most tokens kept of each text field
+
+
+class MakeRecipe(Protocol):
+    """Complete parameters of an architecture, for a data set with so many training targets and such text fields."""
+
+    def __call__(self, architecture: Architecture, n_targets: int, fields: tuple[str, ...]) -> Recipe: ...
+
+
+def paper_recipe(
+    architecture: Architecture, n_targets: int = 0, fields: tuple[str, ...] = ("title", "brand")
+) -> Recipe:
+    """The authors' choices: post-LN, dropout 0.5, last position only, per-target negatives, Adam, one-cycle.
+
+    They depend on neither the amount of data nor its text fields. Source: the authors' configuration files and
+    recorded runs.
+
+    >>> paper_recipe(Architecture(d_model=256, n_layers=8)).train.learning_rate
+    0.0001
+    """
+    return Recipe(
+        name="paper",
+        model=ModelParams(
+            d_model=architecture.d_model,
+            n_layers=architecture.n_layers,
+            n_heads=architecture.n_heads or 1,
+            d_ff=architecture.d_model,
+            dropout=0.5,
+            attention_dropout=0.5,
+            norm="post",
+        ),
+        train=TrainParams(
+            supervise="last",
+            n_negatives=100,
+            shared_negatives=False,
+            logq_on_positive=True,
+            batch_size=128,
+            epochs=50,
+            optimizer="adam",
+            learning_rate=1e-4,
+            weight_decay=1e-5,
+            schedule="one_cycle",
+            warmup=0.3,
+            eval_every=5,
+            protocol="sampled:10000",
+            seed=2020,
+        ),
+    )
+
+
+def srtlib_recipe(
+    architecture: Architecture, n_targets: int = 100_000, fields: tuple[str, ...] = ("title", "brand")
+) -> Recipe:
+    """The default: pre-norm, every position supervised, shared negatives, AdamW, warm-up and linear decay.
+
+    `n_targets` is the number of training targets: small data get more dropout and smaller batches. Wide models get more
+    dropout and a lower rate. Chosen on the validation part of Amazon Beauty.
+
+    >>> srtlib_recipe(Architecture(d_model=128), n_targets=10_000).train.supervise
+    'all'
+    """
+    d_model = architecture.d_model
+    small = n_targets < 1_000_000
+    return Recipe(
+        name="srtlib",
+        model=ModelParams(
+            d_model=d_model,
+            n_layers=architecture.n_layers,
+            n_heads=architecture.n_heads or max(1, d_model // 64),
+            dropout=min(0.5, max(0.0, 0.1 * math.log2(d_model / 16))) * (1.0 if small else 0.5),
+            fields={name: FIELD_LENGTHS[name] for name in fields},
+        ),
+        train=TrainParams(batch_size=usual_batch_size(n_targets), learning_rate=2e-3 * min(1.0, 128 / d_model)),
+    )
+
+
+def usual_batch_size(n_targets: int) -> int:
+    """512 to 8192, about a 64th to a 128th of the training targets.
+
+    >>> usual_batch_size(10**5)
+    1024
+    """
+    return min(8192, max(512, 2 ** (n_targets // 128).bit_length()))
+
+
+RECIPES: dict[str, MakeRecipe] = {"paper": paper_recipe, "srtlib": srtlib_recipe}
+
+
+def recipe_for(
+    name: str,
+    architecture: Architecture,
+    dataset: "Dataset",
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    source: str = "settings",
+) -> Recipe:
+    """The recipe `name` for an architecture and a data set, with `settings` put in its place.
+
+    Args:
+        name: a key of `RECIPES`.
+        dataset: what is trained on; its number of training targets and its text fields count.
+        settings: model or training parameters (`ModelParams`, `TrainParams`) that differ from the recipe's.
+        seed: of everything random.
+        source: where the settings come from, named in errors.
+
+    Raises ValueError for an unknown recipe and for settings that are unknown or do not fit.
+
+    >>> from srtlib.data.dataset import load_dataset
+    >>> recipe_for("srtlib", Architecture(d_model=8), load_dataset("synthetic"), {"epochs": 3}).train.epochs
+    3
+    """
+    if name not in RECIPES:
+        raise ValueError(f"recipe {name!r} is not known; expected one of {', '.join(sorted(RECIPES))}")
+    base = RECIPES[name](architecture, dataset.n_targets, dataset.text_fields)
+    given = dict(settings or {})
+    if "seed" in given:
+        raise ValueError(f"{source}: seed is no setting of a recipe; a run's seed is given beside it")
+    for_model = {key: given.pop(key) for key in list(given) if key in ModelParams.model_fields}
+    return Recipe(
+        name=name,
+        model=parse(ModelParams, base.model.model_dump() | for_model, source),
+        train=parse(TrainParams, base.train.model_dump() | given | {"seed": seed}, source),
+    )
