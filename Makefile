@@ -48,6 +48,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
 
 clean:
 	rm -rf .venv out _build data/cache data/synthetic srtlib.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,8 +1,6 @@
 """Estimators against generated runs whose law is known, and by hand."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -224,8 +222,3 @@ def test_the_planner_page_gets_the_laws(by_compute: ComputeEstimator, by_data: D
     assert len(ours["compute"]["samples"]) == len(ours["allocation"]["samples"]) == 7
     assert paper["compute"]["samples"] == []
     assert paper["name"] == "paper"
-
-
-def test_laws_and_estimators_need_no_torch() -> None:
-    code = "import sys, srtlib.estimators; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -3,8 +3,6 @@
 import json
 import multiprocessing
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -345,8 +343,3 @@ def test_the_interval_of_an_effect_is_students() -> None:
     summary = runs.summarise_effects(pd.DataFrame({"step": "1 -> 2", "effect": effects}))
     expected = stats.ttest_1samp(np.log1p(effects), 0).confidence_interval(0.95)
     np.testing.assert_allclose(np.log1p(summary.loc[0, ["low", "high"]].astype(float)), expected)
-
-
-def test_no_torch() -> None:
-    code = "import sys, srtlib.runs; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
