@@ -2,6 +2,7 @@ from . import amazon as amazon
 from . import dataset as dataset
 from . import engines as engines
 from . import importing as importing
+from . import pooling as pooling
 from . import statistics as statistics
 from . import synthetic as synthetic
 from . import text as text

@@ -1,0 +1,88 @@
+"""Several data sets as one, on disk: what a study across categories trains on and is judged on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from srtlib.data.dataset import TEXT_FIELDS, find_folder, load_dataset, read_table, table_path
+from srtlib.paths import home, make_folder, write_text
+
+SEPARATOR = "/"  # between a set's name and the id of its user or item
+POOLED = "pooled.json"  # in the folder of a pool: what it was made of
+TIMES = ["user_id", "item_id", "timestamp"]
+
+
+def pool_datasets(name: str, parts: Sequence[str]) -> Path:
+    """Concatenate data sets in the order given, as a data set of that name in the data home; returns its folder.
+
+    Ids of users and items are prefixed by their set's name ("beauty/A1YJ"), so that nobody and nothing is merged by an
+    id that two sets happen to share: whose sequences in different sets belong to one person is often not known.
+
+    Args:
+        name: of the pool.
+        parts: names or paths of the data sets, each once.
+
+    Raises FileExistsError for a pool of that name with other content, ValueError for a part that is named twice or
+    cannot be used, FileNotFoundError for one that is not there.
+    """
+    if len(set(parts)) < max(2, len(parts)):
+        raise ValueError(f"a pool is made of two or more different data sets; given were {', '.join(parts) or 'none'}")
+    folder, record = home() / name, {part: load_dataset(part).fingerprint for part in parts}
+    if folder.exists():
+        if (folder / POOLED).is_file() and list(json.loads((folder / POOLED).read_text()).items()) == [*record.items()]:
+            return folder
+        raise FileExistsError(f"{folder} is there already, of other content; choose another name, or move it away")
+
+    def fill(aside: Path) -> None:
+        interactions, items = zip(*(_prefixed(part) for part in parts), strict=True)
+        pd.concat(interactions, ignore_index=True).to_parquet(aside / "interactions.parquet", index=False)
+        pd.concat(items, ignore_index=True).to_parquet(aside / "items.parquet", index=False)
+        write_text(aside / POOLED, json.dumps(record, indent=2))
+
+    return make_folder(folder, fill)
+
+
+def pool_statistics(name: str) -> pd.DataFrame:
+    """What each part brings to a pool, one row per part and one for all.
+
+    Columns: part, users (sequences), items, interactions, and `shared_titles`: items whose title stands in another
+    part too (compared without case).
+    """
+    dataset = load_dataset(name)
+    items = dataset.catalogue.assign(part=part_of_id(dataset.catalogue["item_id"]))
+    titles = items["title"].str.lower().str.strip()
+    shared = (items["part"].groupby(titles).transform("nunique") > 1) & (titles != "")
+    users = part_of_id(pd.Series(dataset.user_ids))
+    lengths = pd.Series(dataset.offsets).diff().dropna().astype(int).set_axis(users)
+    table = pd.DataFrame(
+        {
+            "users": users.value_counts(),
+            "items": items["part"].value_counts(),
+            "interactions": lengths.groupby(level=0).sum(),
+            "shared_titles": shared.groupby(items["part"]).sum(),
+        }
+    )
+    table = table.loc[items["part"].drop_duplicates()].rename_axis("part").reset_index()
+    return pd.concat([table, table.drop(columns="part").sum().to_frame().T.assign(part="all")], ignore_index=True)
+
+
+def part_of_id(ids: pd.Series) -> pd.Series:
+    """The part of a pool that each user or item belongs to.
+
+    >>> part_of_id(pd.Series(["beauty/A1/x", "books/100"])).tolist()
+    ['beauty', 'books']
+    """
+    return ids.str.partition(SEPARATOR)[0]
+
+
+def _prefixed(part: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A data set's two tables with prefixed ids, and the same columns for every set."""
+    folder = find_folder(part)
+    prefix = folder.name + SEPARATOR
+    log = read_table(table_path(folder, "interactions"))[TIMES]
+    items = read_table(table_path(folder, "items"))
+    log = log.assign(user_id=prefix + log["user_id"].astype(str), item_id=prefix + log["item_id"].astype(str))
+    text = {f: items[f].fillna("").astype(str) if f in items else "" for f in TEXT_FIELDS}
+    return log, pd.DataFrame({"item_id": prefix + items["item_id"].astype(str), **text})
