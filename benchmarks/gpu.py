@@ -118,7 +118,7 @@ class Step:
         if compiled:
             self.objective.compile_transformer()
         self.sampler = NegativeSampler(data.train_counts, "popularity", device)
-        self.sequences = Sequences(data, MAX_LEN, device, static)  # type: ignore[arg-type]
+        self.sequences = Sequences(data.items, data.offsets, data.offsets[1:] - 2, MAX_LEN, device, static)
         self.optimizer = make_optimizer(self.model, train)
 
     def loss(self, batch: Batch, negatives: Tensor) -> tuple[Tensor, int]:

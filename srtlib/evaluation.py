@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from srtlib.data.dataset import Dataset, Split
+from srtlib.model.csr import ranges, row_numbers
 from srtlib.model.memory import take
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, Features
+from srtlib.params import parse_protocol
 
 TIE = 1e-6  # relative difference of float32 scores that is rounding, not preference
 
@@ -69,23 +71,23 @@ def ranks(
 
     Memory is bounded by `batch_tokens` x D and users of a batch x `chunk` scores, besides the item vectors.
     """
-    n_sampled = _parse_protocol(protocol, dataset.n_items)
+    n_drawn = min(parse_protocol(protocol).n_candidates, dataset.n_items)
     was_training = model.training
     model.eval()
     features = model.features(dataset) if features is None else features
     vectors = model.encode_catalogue(features, dataset.n_items)
-    sequences = Sequences(dataset, model.params.max_len, model.device)
+    ends = dataset.history_ends(split)
+    sequences = Sequences(dataset.items, dataset.offsets, ends, model.params.max_len, model.device)
     targets = torch.as_tensor(dataset.targets(split).copy(), device=model.device).long()
-    ends = torch.as_tensor(dataset.history_ends(split), device=model.device)
     generator = torch.Generator().manual_seed(seed)
     result = torch.empty(dataset.n_users)
-    for users, batch in sequences.histories(dataset, split, batch_tokens):
+    for users, batch in sequences.histories(batch_tokens):
         outputs = model(vectors[batch.items], batch.layout)[batch.supervised]
         for part, rows in zip(users.split(1024), outputs.split(1024), strict=True):
             candidates = None
-            if n_sampled is not None:
-                candidates = torch.randperm(dataset.n_items, generator=generator)[:n_sampled].to(model.device)
-            seen = _seen(sequences, part, ends[part]) if exclude_seen else None
+            if n_drawn:
+                candidates = torch.randperm(dataset.n_items, generator=generator)[:n_drawn].to(model.device)
+            seen = _seen(sequences, part) if exclude_seen else None
             result[part.cpu()] = _rank(rows, vectors, targets[part], candidates, seen, chunk).cpu()
     model.train(was_training)
     return result.numpy().astype(np.float64)
@@ -100,23 +102,10 @@ def random_ndcg(n_items: int, k: int) -> float:
     return sum(1 / math.log2(1 + rank) for rank in range(1, min(k, n_items) + 1)) / n_items
 
 
-def _parse_protocol(protocol: str, n_items: int) -> int | None:
-    if protocol == "full":
-        return None
-    kind, _, number = protocol.partition(":")
-    if kind != "sampled" or not number.isdigit() or int(number) < 1:
-        raise ValueError(f"protocol {protocol!r} is not known; expected full or sampled:N, such as sampled:10000")
-    return min(int(number), n_items)
-
-
-def _seen(sequences: Sequences, users: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
-    """(row, item) of every interaction before each user's end."""
-    starts = sequences.offsets[users]
-    lengths = ends - starts
-    rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), lengths)
-    before = torch.cumsum(lengths, 0) - lengths
-    within = torch.arange(len(rows), device=users.device) - before[rows]
-    return rows, take(sequences.items, starts[rows] + within).long()
+def _seen(sequences: Sequences, users: Tensor) -> tuple[Tensor, Tensor]:
+    """(row, item) of every interaction of some users."""
+    starts, lengths = sequences.starts[users], sequences.lengths[users]
+    return row_numbers(lengths), take(sequences.items, ranges(starts, lengths)).long()
 
 
 def _rank(

@@ -3,17 +3,49 @@
 Unknown keys and wrong types are refused with one line that names them.
 """
 
+import re
 import types
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from srtlib.paths import project_root
 
 SIZES = ("S", "M", "L", "XL")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Among which items a held-out one is ranked.
+
+    kind: full, the whole catalogue; sampled, so many distinct items other than the target, drawn anew for each batch.
+    n_candidates: how many are drawn (0: none).
+    """
+
+    kind: str
+    n_candidates: int = 0
+
+
+def parse_protocol(text: str) -> Protocol:
+    """What a protocol's name says: "full", or "sampled:10000".
+
+    >>> parse_protocol("sampled:100")
+    Protocol(kind='sampled', n_candidates=100)
+    >>> parse_protocol("sample:100")
+    Traceback (most recent call last):
+    ...
+    ValueError: protocol 'sample:100' is not known; expected full or sampled:N, such as sampled:10000
+    """
+    if text == "full":
+        return Protocol(text)
+    kind, _, number = text.partition(":")
+    if kind != "sampled" or not re.fullmatch(r"[1-9]\d*", number, re.ASCII):
+        raise ValueError(f"protocol {text!r} is not known; expected full or sampled:N, such as sampled:10000")
+    return Protocol(kind, int(number))
 
 
 class Params(BaseModel):
@@ -91,7 +123,7 @@ class TrainParams(Params):
     compile: bool = Field(default=False, description="torch.compile the transformer; the run stays the same run")
     eval_every: PositiveInt = Field(default=1, description="epochs between validations")
     patience: int = Field(default=0, ge=0, description="validations without a new best before stopping; 0: never stop")
-    protocol: str = Field(default="full", pattern=r"^(full|sampled:[1-9]\d*)$")
+    protocol: Annotated[str, AfterValidator(lambda text: parse_protocol(text) and text)] = "full"
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

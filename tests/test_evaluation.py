@@ -21,7 +21,7 @@ def test_metrics_by_hand() -> None:
 
 def brute_force(model, dataset: Dataset, split: str, exclude_seen: bool) -> list[float]:  # type: ignore[no-untyped-def]
     vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
-    sequences = Sequences(dataset, model.params.max_len)
+    sequences = Sequences(dataset.items, dataset.offsets, dataset.history_ends(split), model.params.max_len)
     found = [0.0] * dataset.n_users
     for user in range(dataset.n_users):
         end = int(dataset.history_ends(split)[user])

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from srtlib.data.dataset import Dataset
+from srtlib.params import parse_protocol
 from srtlib.paths import write_text
 
 ITEMS = "items.parquet"
@@ -110,8 +111,8 @@ def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
 
 
 def _candidates(protocol: str, n_items: int) -> str:
-    kind, _, number = protocol.partition(":")
-    return f"all {n_items:,} items" if kind == "full" else f"{int(number):,} items drawn at random"
+    drawn = parse_protocol(protocol).n_candidates
+    return f"{drawn:,} items drawn at random" if drawn else f"all {n_items:,} items"
 
 
 def _facts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:

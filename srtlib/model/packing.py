@@ -15,16 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from srtlib.model.csr import ramp
 from srtlib.model.memory import resident, take
-
-if TYPE_CHECKING:
-    from srtlib.data.dataset import Dataset, Split
 
 BLOCK = 128  # a static batch is a multiple of this
 
@@ -80,7 +78,8 @@ def visible(query: Tensor, key: Tensor, position: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """items: int32 [T]; supervised: int64 [S], places in T whose output predicts; targets: int32 [S]."""
+    """items: int32 [T]; supervised: int64 [S], places in T whose output predicts; targets: int32 [S], what it is to
+    predict (empty where that is not known)."""
 
     items: Tensor
     layout: Layout
@@ -89,17 +88,29 @@ class Batch:
 
 
 class Sequences:
-    """A data set's interactions, on a device if they fit, cut into windows and packed into batches.
+    """Sequences of items, on a device if they fit, cut into windows and packed into batches.
 
-    static: pack training batches into one fixed shape.
+    Args:
+        items: int32 [interactions], of all users end to end.
+        offsets: int64 [users + 1], where each user's items begin.
+        ends: int64 [users], where (exclusive) those end that may be looked at: at least one for each user.
+        max_len: the most items that a window has.
+        static: pack training batches into one fixed shape.
     """
 
     def __init__(
-        self, dataset: Dataset, max_len: int, device: torch.device | str = "cpu", static: bool = False
+        self,
+        items: np.ndarray,
+        offsets: np.ndarray,
+        ends: np.ndarray,
+        max_len: int,
+        device: torch.device | str = "cpu",
+        static: bool = False,
     ) -> None:
         device = torch.device(device)
-        self.items = resident(dataset.items, device)
-        self.offsets = torch.as_tensor(dataset.offsets.copy()).to(device)
+        self.items = resident(items, device)
+        self.starts = torch.tensor(offsets[:-1], device=device)
+        self.lengths = torch.tensor(ends, device=device) - self.starts
         self.max_len = max_len
         self.block = (max(BLOCK // 2, 1 << (max_len - 1).bit_length())) if static else 0
         sizes = torch.arange(max_len + 1)
@@ -107,7 +118,12 @@ class Sequences:
         self._padded = known[torch.searchsorted(known, sizes)].to(device)
 
     def epoch(self, supervise: str, batch_size: int, generator: torch.Generator) -> Epoch:
-        """Every training target once, in random order, at most `batch_size` targets (or tokens) a batch."""
+        """Every item but a sequence's first as a target once, in random order.
+
+        Args:
+            supervise: "all" predicts at every position of a window, "last" at its last.
+            batch_size: most tokens of a batch ("all"), or most targets ("last").
+        """
         starts, lengths = self._windows(supervise, generator)
         order = torch.randperm(len(starts), generator=generator).to(starts.device)
         starts, lengths = starts[order], lengths[order]
@@ -115,54 +131,61 @@ class Sequences:
         cost = torch.ones_like(lengths) if supervise == "last" else tokens
         return Epoch(self, supervise, batch_size, starts, lengths, _cut(cost, batch_size))
 
-    def histories(self, dataset: Dataset, split: Split, batch_tokens: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Each user's last `max_len` items before the split's target: (user indices, batch), by rising length."""
-        ends = torch.as_tensor(dataset.history_ends(split), device=self.items.device)
-        lengths = (ends - self.offsets[:-1]).clamp(max=self.max_len)
-        users = torch.argsort(lengths, stable=True)
-        for first, last in _cut(self._padded[lengths[users]], batch_tokens):
-            chosen = users[first:last]
-            batch = self.pack(ends[chosen] - lengths[chosen], lengths[chosen], "last")
-            yield chosen, batch
+    def histories(self, batch_tokens: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Each sequence's last `max_len` items: (sequence indices, batch without targets), by rising length."""
+        lengths = self.lengths.clamp(max=self.max_len)
+        starts = self.starts + self.lengths - lengths
+        order = torch.argsort(lengths, stable=True)
+        for first, last in _cut(self._padded[lengths[order]], batch_tokens):
+            chosen = order[first:last]
+            rows, supervised, layout = self._place(starts[chosen], lengths[chosen], "last", 0)
+            yield chosen, Batch(take(self.items, rows), layout, supervised, self.items.new_empty(0))
 
     def _windows(self, supervise: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Start and length of every window. `all`: stretches of at most max_len inputs, a user's long sequence
-        cut at a random place each epoch. `last`: for each target the max_len inputs before it."""
-        users_start = self.offsets[:-1]
-        n_targets = self.offsets[1:] - users_start - 3
+        """Start and length of every window. `all`: stretches of at most max_len inputs, a long sequence cut at a
+        random place each epoch. `last`: for each target the max_len inputs before it."""
+        n_targets = self.lengths - 1
         if supervise == "last":
-            starts_of = torch.repeat_interleave(users_start, n_targets)
-            step = _ramp(n_targets)
+            step = ramp(n_targets)
             lengths = (step + 1).clamp(max=self.max_len)
-            return starts_of + step + 1 - lengths, lengths
+            return torch.repeat_interleave(self.starts, n_targets) + step + 1 - lengths, lengths
         shift = torch.randint(self.max_len, n_targets.shape, generator=generator).to(n_targets.device)
         shift = torch.where(n_targets > self.max_len, shift, 0)
         n_windows = (n_targets + shift + self.max_len - 1) // self.max_len
-        begin = _ramp(n_windows) * self.max_len - torch.repeat_interleave(shift, n_windows)
+        begin = ramp(n_windows) * self.max_len - torch.repeat_interleave(shift, n_windows)
         end = torch.minimum(begin + self.max_len, torch.repeat_interleave(n_targets, n_windows))
         begin = begin.clamp(min=0)
-        return torch.repeat_interleave(users_start, n_windows) + begin, end - begin
+        return torch.repeat_interleave(self.starts, n_windows) + begin, end - begin
 
     def pack(self, starts: Tensor, lengths: Tensor, supervise: str, tokens: int = 0) -> Batch:
-        """The batch of the windows that begin at `starts` in the interactions, int64 [W] both; of exactly `tokens`
-        tokens and static, if given."""
+        """A batch of windows.
+
+        Args:
+            starts: int64 [W], where they begin in the interactions.
+            lengths: int64 [W]; the item after each window is its last target.
+            tokens: size of a static batch; 0 packs into buckets.
+        """
+        rows, supervised, layout = self._place(starts, lengths, supervise, tokens)
+        return Batch(take(self.items, rows), layout, supervised, take(self.items, rows[supervised] + 1))
+
+    def _place(self, starts: Tensor, lengths: Tensor, supervise: str, tokens: int) -> tuple[Tensor, Tensor, Layout]:
+        """Rows of the interactions [T], supervised places [S] and layout of `pack`."""
         order = torch.argsort(lengths, stable=True)
         starts, lengths = starts[order], lengths[order]
         padded = lengths if tokens else self._padded[lengths]
-        positions = _ramp(padded)
+        positions = ramp(padded)
         length_of = torch.repeat_interleave(lengths, padded)
         rows = torch.repeat_interleave(starts, padded) + torch.minimum(positions, length_of - 1)
         # Padding repeats the last item after the last position: causal attention never looks at it.
         supervised_at = positions < length_of if supervise == "all" else positions == length_of - 1
         supervised = supervised_at.nonzero().squeeze(1)
-        targets = take(self.items, rows[supervised] + 1)
         if tokens:
             rows, positions = (F.pad(x, (0, tokens - len(x))) for x in (rows, positions))
             layout = Layout.static(positions, self.block, int((lengths * lengths).sum()))
         else:
             sizes, counts = torch.unique_consecutive(padded, return_counts=True)
             layout = Layout.buckets(list(zip(counts.tolist(), sizes.tolist(), strict=True)), positions)
-        return Batch(take(self.items, rows), layout, supervised, targets)
+        return rows, supervised, layout
 
 
 @dataclass(frozen=True)
@@ -198,14 +221,6 @@ class Epoch:
         share = self.batch_size if world == 1 else math.ceil(self.batch_size / world) + self.sequences.max_len
         unit = max(BLOCK, block)
         return math.ceil(share / unit) * unit
-
-
-def _ramp(counts: Tensor) -> Tensor:
-    """0..n-1 for each n of `counts`, one after the other."""
-    ends = torch.cumsum(counts, 0)
-    return torch.arange(int(ends[-1]) if len(ends) else 0, device=counts.device) - torch.repeat_interleave(
-        ends - counts, counts
-    )
 
 
 def _cut(costs: Tensor, budget: int) -> list[tuple[int, int]]:

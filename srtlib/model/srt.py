@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from srtlib.model.csr import ranges
 from srtlib.model.memory import resident, take
 from srtlib.model.packing import BLOCK, Layout, visible
 from srtlib.paths import write_bytes, write_text
@@ -71,10 +72,8 @@ def gather_bags(features: BagFeatures, field: str, items: Tensor) -> tuple[Tenso
     """Token ids and bag starts of some items, as EmbeddingBag takes them."""
     starts = take(features.offsets[field], items)
     lengths = take(features.offsets[field], items + 1) - starts
-    ends = torch.cumsum(lengths, 0)
-    begins = ends - lengths
-    rows = torch.arange(int(ends[-1]), device=items.device) + torch.repeat_interleave(starts - begins, lengths)
-    return take(features.ids[field], rows), begins.to(torch.int32)
+    begins = torch.cumsum(lengths, 0) - lengths
+    return take(features.ids[field], ranges(starts, lengths)), begins.to(torch.int32)
 
 
 class FixedVectors(nn.Module):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srtlib.data.dataset import Dataset, check_items, timestamps
+from srtlib.data.dataset import check_items, timestamps
 from srtlib.data.text import token_bags
 from srtlib.model.folder import ITEMS, read_items, write_items
 from srtlib.model.packing import Sequences
@@ -172,10 +172,10 @@ class Recommender:
     @torch.no_grad()
     def _outputs(self, log: "_Log") -> Tensor:
         """What the transformer says after each history, [users with a history, D]."""
-        data = log.as_dataset(self.items)
-        outputs = self.vectors.new_empty(data.n_users, self.vectors.shape[1])
-        sequences = Sequences(data, self.model.params.max_len, self.model.device)
-        for users, batch in sequences.histories(data, "test", BATCH_TOKENS):
+        outputs = self.vectors.new_empty(len(log.with_history), self.vectors.shape[1])
+        offsets = np.searchsorted(log.user, np.append(log.with_history, len(log.users)))
+        sequences = Sequences(log.item, offsets, offsets[1:], self.model.params.max_len, self.model.device)
+        for users, batch in sequences.histories(BATCH_TOKENS):
             outputs[users] = self.model(self.vectors[batch.items], batch.layout)[batch.supervised]
         return outputs
 
@@ -228,18 +228,6 @@ class _Log:
     def with_history(self) -> np.ndarray:
         """Users who have at least one known item, rising."""
         return np.unique(self.user)
-
-    def as_dataset(self, items: pd.DataFrame) -> Dataset:
-        """The users with a history, each followed by a stand-in for the item that is to be predicted."""
-        lengths = np.unique(self.user, return_counts=True)[1]
-        ends = np.cumsum(lengths)
-        return Dataset(
-            name="histories",
-            user_ids=self.users[self.with_history],
-            offsets=np.concatenate([[0], ends + np.arange(1, len(ends) + 1)]),
-            items=np.insert(self.item, ends, self.item[ends - 1]).astype(np.int32),
-            catalogue=items,
-        )
 
 
 def _interactions(histories: Histories) -> tuple[np.ndarray, pd.DataFrame]:

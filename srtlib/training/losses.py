@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from srtlib.model.csr import ranges, row_numbers
+
 
 class NegativeSampler:
     """Draws negatives with replacement from a fixed distribution over the catalogue.
@@ -86,6 +88,4 @@ def _hits(targets: Tensor, negative_ids: Tensor) -> tuple[Tensor, Tensor]:
     ordered, order = negative_ids.sort()
     first = torch.searchsorted(ordered, targets.to(ordered.dtype))
     counts = torch.searchsorted(ordered, targets.to(ordered.dtype), right=True) - first
-    rows = torch.repeat_interleave(torch.arange(len(targets), device=targets.device), counts)
-    within = torch.arange(len(rows), device=targets.device) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    return rows, order[torch.repeat_interleave(first, counts) + within]
+    return row_numbers(counts), order[ranges(first, counts)]

@@ -202,7 +202,8 @@ class Trainer:
         self.objective: nn.Module = self.loss
         self.frozen: set[str] = set()
         static = self.params.compile or (device.type == "cuda" and self.params.supervise == "all")
-        self.sequences = Sequences(dataset, recipe.model.max_len, device, static)
+        trained_on = dataset.items, dataset.offsets, dataset.history_ends("valid")
+        self.sequences = Sequences(*trained_on, recipe.model.max_len, device, static)
         self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device)
         self.optimizer = make_optimizer(self.model, self.params, tuning.rate)
         self.dataset, self.judged_on = dataset, judged_on
@@ -241,7 +242,7 @@ class Trainer:
         """Train to the last epoch, validating and checkpointing on the way; Ctrl-C leaves a checkpoint (and a second
         one ends at once)."""
         saved = time.monotonic()
-        total = self.params.epochs * max(1, int((self.sequences.offsets.diff() - 3).sum()))
+        total = self.params.epochs * max(1, self.dataset.n_targets)
         bar = tqdm(
             total=total, initial=self.at.targets_seen, unit=" targets", unit_scale=True,
             disable=None if progress_bar and self.run else True, desc=self.path.name, dynamic_ncols=True,

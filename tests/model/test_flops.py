@@ -7,7 +7,8 @@ from srtlib.data.dataset import Dataset
 from srtlib.model.flops import forward_flops, paper_forward_flops, paper_total_flops, training_flops
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import part_of
-from srtlib.params import ModelParams, TrainParams, paper
+from srtlib.params import Architecture, ModelParams, TrainParams
+from srtlib.recipes import paper_recipe
 from srtlib.training.losses import NegativeSampler
 from srtlib.training.trainer import Objective, new_model
 
@@ -19,7 +20,11 @@ def test_exact_flops_agree_with_torchs_counter(dataset: Dataset, objective: str,
     model = new_model(ModelParams(d_model=16, n_heads=2, norm=norm, vocab_size=200), dataset)
     params = TrainParams(objective=objective, n_negatives=50, shared_negatives=shared)
     step = Objective(model, model.features(dataset), dataset.n_items, params)
-    batch = Sequences(dataset, 50).epoch("all", 400, torch.Generator().manual_seed(0)).batch(0)
+    batch = (
+        Sequences(dataset.items, dataset.offsets, dataset.history_ends("valid"), 50)
+        .epoch("all", 400, torch.Generator().manual_seed(0))
+        .batch(0)
+    )
     sampler = NegativeSampler(dataset.train_counts, "popularity")
     negatives = sampler.draw((50,) if shared else (len(batch.targets), 50))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
@@ -44,7 +49,11 @@ def test_flops_with_frozen_parts_agree_with_torchs_counter(dataset: Dataset, fro
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part_of(name) not in frozen)
     step = Objective(model, model.features(dataset), dataset.n_items, TrainParams(n_negatives=50))
-    batch = Sequences(dataset, 50).epoch("all", 400, torch.Generator().manual_seed(0)).batch(0)
+    batch = (
+        Sequences(dataset.items, dataset.offsets, dataset.history_ends("valid"), 50)
+        .epoch("all", 400, torch.Generator().manual_seed(0))
+        .batch(0)
+    )
     sampler = NegativeSampler(dataset.train_counts, "popularity")
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         loss, shape = step(batch, sampler.draw((50,)), sampler.log_q)
@@ -55,9 +64,9 @@ def test_flops_with_frozen_parts_agree_with_torchs_counter(dataset: Dataset, fro
 
 @pytest.mark.parametrize(("d", "layers", "heads", "k"), [(32, 1, 1, 100), (128, 4, 2, 300), (256, 24, 4, 300)])
 def test_paper_flops_are_the_closed_form(d: int, layers: int, heads: int, k: int) -> None:
-    recipe = paper(d, layers, heads, k)
+    model = paper_recipe(Architecture(d_model=d, n_layers=layers, n_heads=heads)).model
     tokens = 128 * 50
     forward = tokens * 2 * d * d + layers * tokens * (4 * d * d + 2 * d * d)
     forward += layers * 128 * heads * 50 * 149 + (1 + 2 * layers) * 4 * tokens * d
-    assert paper_forward_flops(recipe.model) == forward
-    assert paper_total_flops(recipe.model, k) == forward + (128 + 128 * k) * 2 * d * d
+    assert paper_forward_flops(model) == forward
+    assert paper_total_flops(model, k) == forward + (128 + 128 * k) * 2 * d * d

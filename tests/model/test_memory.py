@@ -39,8 +39,9 @@ def test_a_cpu_reads_mapped_files_without_copying(tmp_path, recwarn) -> None:  #
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_data_that_do_not_fit_give_the_same_batches(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     def batch() -> torch.Tensor:
-        epoch = Sequences(dataset, 10, "cuda", static=True).epoch("all", 64, torch.Generator().manual_seed(0))
-        return epoch.batch(0).items
+        ends = dataset.history_ends("valid")
+        sequences = Sequences(dataset.items, dataset.offsets, ends, 10, "cuda", static=True)
+        return sequences.epoch("all", 64, torch.Generator().manual_seed(0)).batch(0).items
 
     on_device = batch()
     limited(monkeypatch, 0)
@@ -84,7 +85,7 @@ def auto(recipe: Recipe) -> Recipe:
 
 
 def test_auto_on_a_cpu_is_the_recipes_own_and_says_so(dataset: Dataset, recipe: Recipe, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.warns(UserWarning, match="batch_size: auto fills a GPU's memory; on a CPU it is the recipe's 512"):
+    with pytest.warns(UserWarning, match="batch_size: auto fills a GPU's memory; on a CPU it is 512"):
         trainer = Trainer(auto(recipe), dataset, dataset, tmp_path, None, None, torch.device("cpu"))
     assert trainer.at.batch_size == 512
 

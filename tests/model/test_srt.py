@@ -9,7 +9,8 @@ from srtlib.data.dataset import Dataset
 from srtlib.data.text import train_tokenizer
 from srtlib.model.packing import Layout, Sequences
 from srtlib.model.srt import SRT, TokenBag, _flex_attention, attention
-from srtlib.params import ModelParams, TrainParams, paper, parse
+from srtlib.params import Architecture, ModelParams, TrainParams, parse
+from srtlib.recipes import paper_recipe
 from srtlib.training.objective import Objective
 from srtlib.training.trainer import new_model
 
@@ -57,7 +58,9 @@ def dense_reference(model: SRT, vectors: torch.Tensor) -> torch.Tensor:
 def test_packed_batches_equal_padded_sequences(dataset: Dataset, norm: str) -> None:
     model = new_model(params(norm=norm), dataset, seed=3).eval()
     vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
-    epoch = Sequences(dataset, 12).epoch("all", 100, torch.Generator().manual_seed(0))
+    epoch = Sequences(dataset.items, dataset.offsets, dataset.history_ends("valid"), 12).epoch(
+        "all", 100, torch.Generator().manual_seed(0)
+    )
     batch = epoch.batch(0)
     with torch.no_grad():
         outputs = model(vectors[batch.items], batch.layout)
@@ -151,7 +154,7 @@ def test_static_batches_learn_what_buckets_learn(dataset: Dataset, objective: st
     starts, lengths = torch.as_tensor(dataset.offsets[:9].copy()), torch.tensor([1, 2, 3, 5, 7, 11, 12, 12, 9])
     found = []
     for static in (False, True):
-        sequences = Sequences(dataset, 12, static=static)
+        sequences = Sequences(dataset.items, dataset.offsets, dataset.history_ends("valid"), 12, static=static)
         batch = sequences.pack(starts, lengths, "all", tokens=128 if static else 0)
         assert batch.layout.n_tokens == 128 or not static
         loss, shape = step(batch, negatives, torch.zeros(dataset.n_items))
@@ -200,7 +203,8 @@ def test_counts_sum_to_the_total_and_ignore_the_catalogue(dataset: Dataset) -> N
 
 @pytest.mark.parametrize(("d", "layers", "heads"), [(32, 1, 1), (64, 2, 2), (256, 24, 4)])
 def test_paper_recipe_has_the_authors_parameter_count(dataset: Dataset, d: int, layers: int, heads: int) -> None:
-    counts = new_model(paper(d, layers, heads).model, dataset).parameter_counts()
+    recipe = paper_recipe(Architecture(d_model=d, n_layers=layers, n_heads=heads))
+    counts = new_model(recipe.model, dataset).parameter_counts()
     block = 4 * (d * d + d) + 2 * d + (d * d + d) + (d * d + d) + 2 * d
     assert counts["non_embedding"] == 50 * d + (2 * d * d + d) + 2 * d + layers * block
 

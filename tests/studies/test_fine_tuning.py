@@ -132,7 +132,9 @@ def test_from_scratch_is_plain_training(pretrained: SRT, other: Dataset, tmp_pat
 def test_fisher_is_the_mean_square_of_single_examples_gradients(pretrained: SRT, dataset: Dataset) -> None:
     params = TUNE.model_copy(update={"objective": "full_softmax"})  # nothing drawn at random
     fisher = diagonal_fisher(pretrained, dataset, params, n_examples=6, seed=3)
-    epoch = Sequences(dataset, 10).epoch("last", 1, torch.Generator().manual_seed(3))
+    epoch = Sequences(dataset.items, dataset.offsets, dataset.history_ends("valid"), 10).epoch(
+        "last", 1, torch.Generator().manual_seed(3)
+    )
     objective = Objective(pretrained.eval(), pretrained.features(dataset), dataset.n_items, params)
     log_q = NegativeSampler(dataset.train_counts, "uniform").log_q
     squares = dict.fromkeys(fisher, torch.zeros(()))
