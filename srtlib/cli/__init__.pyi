@@ -1,0 +1,7 @@
+from . import arguments as arguments
+from . import data as data
+from . import main as main
+from . import planning as planning
+from . import printing as printing
+from . import serving as serving
+from . import training as training

@@ -1,0 +1,84 @@
+"""What commands are made of: sub-commands with an example each, and arguments that several of them read."""
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import pandas as pd
+
+Result = dict[str, Any] | pd.DataFrame | None  # what a command prints; None where it has printed itself
+Run = Callable[[argparse.Namespace], Result]
+
+
+class Commands:
+    """The sub-commands of a parser."""
+
+    def __init__(self, parser: argparse.ArgumentParser, above: str = "") -> None:
+        self._among = parser.add_subparsers(required=True, metavar="command")
+        self._above = above
+
+    def add(self, name: str, run: Run, help_text: str, *examples: str) -> argparse.ArgumentParser:
+        """A command.
+
+        Args:
+            run: does the work, and returns what is to be printed.
+            examples: what follows the name on the command line, or a line that begins otherwise, whole.
+        """
+        parser = self._parser(name, help_text, examples)
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        parser.set_defaults(run=run)
+        return parser
+
+    def group(self, name: str, help_text: str, *examples: str) -> Self:
+        """Commands below a name: `srt data list`."""
+        return type(self)(self._parser(name, help_text, examples), f"{self._above}{name} ")
+
+    def _parser(self, name: str, help_text: str, examples: tuple[str, ...]) -> argparse.ArgumentParser:
+        start = f"srt {self._above}{name}"
+        lines = (line if " srt" in line else f"{start} {line}".rstrip() for line in examples)
+        return self._among.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            epilog="\n  ".join(["example:", *lines]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+
+def amount(text: str) -> float:
+    """A positive amount such as 1e18, 500K or 5M."""
+    factor = {"K": 1e3, "M": 1e6, "B": 1e9}.get(text[-1:].upper())
+    try:
+        value = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount; expected a positive number such as 1e18, 500K or 5M")
+    return value
+
+
+def count(text: str) -> int:
+    """A count such as 500000, 500K or 5M."""
+    return int(amount(text))
+
+
+def pair(text: str, option: str, expected: str) -> tuple[str, str]:
+    """The two sides of `key=value`.
+
+    Raises ValueError, naming the option and what it expects, where there is no equals sign.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{option} {text}: expected {expected}")
+    return key, value
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Say which extra an import needs where it fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise RuntimeError(f"{error}; pip install 'srtlib[{name}]'") from None

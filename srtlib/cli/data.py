@@ -1,0 +1,78 @@
+"""srt data prepare | list | describe | import."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from srtlib.cli.arguments import Commands, count, extra, pair
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands."""
+    among = commands.group("data", "Prepare, import, list and describe data sets.", "list", "prepare --help")
+
+    one = among.add(
+        "prepare",
+        prepare,
+        "Public files -> data sets; what is finished is skipped.",
+        "amazon --raw path/to/downloads --memory 4GB",
+        "amazon --only-few 1M",
+    )
+    one.add_argument("source", choices=["amazon"])
+    one.add_argument("--raw", type=Path, help="a folder that has the raw files (default: download them)")
+    one.add_argument("--steps", help="some of download,items,transfer,users,samples,vocabulary (default: all)")
+    one.add_argument("--only-few", type=count, metavar="N", help="read only the first N ratings, for a trial")
+    one.add_argument("--seed", type=int, default=0, help="of the samples of users")
+    one.add_argument("--engine", choices=["duckdb", "spark"], default="duckdb")
+    one.add_argument("--master", metavar="URL", help="of a Spark cluster (default: this machine)")
+    one.add_argument("--memory", default="4GB", help="of the engine; what needs more goes to disk (default: 4GB)")
+    one.add_argument("--threads", type=int, help="default: every core")
+
+    among.add("list", list_all, "The data sets that there are.", "")
+
+    one = among.add("describe", describe, "What a data set holds.", "amazon-100K --json")
+    one.add_argument("dataset", help="a name or a folder")
+
+    one = among.add(
+        "import",
+        import_tables,
+        "Your interactions and items -> a data set.",
+        "--interactions reviews.json.gz --items products.csv --name mine "
+        "--column user_id=reviewerID --column timestamp=unixReviewTime",
+    )
+    one.add_argument("--interactions", type=Path, required=True, help="CSV, JSON lines or Parquet; .gz too")
+    one.add_argument("--items", type=Path, required=True, help="CSV, JSON lines or Parquet; .gz too")
+    one.add_argument("--name", required=True, help="of the data set")
+    one.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="a column of another name")
+
+
+def prepare(options: argparse.Namespace) -> pd.DataFrame:
+    with extra("amazon"):
+        from srtlib.data.amazon import sources as amazon
+
+    steps = options.steps.split(",") if options.steps else amazon.STEPS
+    names = ("raw", "only_few", "seed", "engine", "memory", "threads", "master")
+    return amazon.prepare(steps=steps, **{name: getattr(options, name) for name in names})
+
+
+def list_all(options: argparse.Namespace) -> pd.DataFrame:
+    from srtlib.data.dataset import list_datasets
+
+    return list_datasets()
+
+
+def describe(options: argparse.Namespace) -> pd.DataFrame:
+    with extra("amazon"):
+        from srtlib.data import statistics
+
+    return statistics.describe(options.dataset)[0]
+
+
+def import_tables(options: argparse.Namespace) -> pd.DataFrame:
+    with extra("amazon"):
+        from srtlib.data import importing, statistics
+
+    columns = dict(pair(column, "--column", "OURS=THEIRS") for column in options.column)
+    name = importing.import_data(options.interactions, options.items, options.name, columns)
+    return statistics.describe(name)[0]

@@ -1,0 +1,35 @@
+"""srt recommend."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from srtlib.cli.arguments import Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    one = commands.add(
+        "recommend",
+        recommend,
+        "Recommend items to users by what they had before; writes CSV.",
+        "--model out/runs/0123456789ab/model --history history.csv --k 10 > offers.csv",
+    )
+    one.add_argument("--model", type=Path, required=True, help="a model folder")
+    one.add_argument("--history", type=Path, required=True, help="table of user_id, item_id[, timestamp]")
+    one.add_argument("--k", type=int, default=10, help="items per user")
+    one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
+    one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
+
+
+def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
+    from srtlib.data.dataset import read_table
+    from srtlib.serving.recommender import Recommender
+
+    history = read_table(options.history)
+    recommender = Recommender.load(options.model, read_table(options.items) if options.items else None)
+    offers = recommender.recommend(history, options.k, strict=options.strict)
+    if options.json:
+        return {str(key): value for key, value in offers.attrs.items()} | {"recommendations": offers.to_dict("records")}
+    print(offers.to_csv(index=False, float_format="%.6g"), end="")
+    return None

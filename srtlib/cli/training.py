@@ -1,0 +1,93 @@
+"""srt train | sweep | evaluate."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from srtlib.cli.arguments import Commands, count, pair
+from srtlib.params import Architecture, load_params, parse
+from srtlib.paths import runs_root
+from srtlib.recipes import RECIPES, recipe_for
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands."""
+    one = commands.add(
+        "train",
+        train,
+        "Train one model and record the run.",
+        "synthetic --d-model 64 --n-layers 2 --set epochs=5",
+        "torchrun --nproc-per-node 2 -m srtlib.cli train synthetic --d-model 64",
+    )
+    one.add_argument("dataset", help="a name or a folder")
+    one.add_argument("--recipe", choices=sorted(RECIPES), default="srtlib")
+    one.add_argument("--d-model", type=int, default=64)
+    one.add_argument("--n-layers", type=int, default=2)
+    one.add_argument("--interactions", type=count, help="train on a sample of users of about this size")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
+    one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any model or training parameter")
+
+    one = commands.add(
+        "sweep",
+        sweep,
+        "Run the scaling study of a parameters file; finished runs are skipped.",
+        "params/S.yaml --dataset synthetic",
+        "RAY_ADDRESS=head:6379 srt sweep params/L.yaml --engine ray --num-gpus 1 --runs /shared/runs",
+    )
+    one.add_argument("params", type=Path, help="params/<size>.yaml")
+    one.add_argument("--dataset", default="synthetic")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
+    one.add_argument("--workers", type=int, help="local: processes at a time (default: cores, or GPUs)")
+    one.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
+    one.add_argument("--num-gpus", type=float, help="ray: GPUs for each experiment, 0 to 1 (default: 0)")
+
+    one = commands.add(
+        "evaluate",
+        evaluate,
+        "Evaluate a trained model on a data set.",
+        "--model out/runs/0123456789ab/model --dataset synthetic --json",
+    )
+    one.add_argument("--model", type=Path, required=True, help="a model folder")
+    one.add_argument("--dataset", required=True, help="a name or a folder")
+    one.add_argument("--split", choices=["valid", "test"], default="test")
+    one.add_argument("--protocol", default="full", help="full, or sampled:10000")
+    one.add_argument("--exclude-seen", action="store_true", help="leave the user's history out of the candidates")
+
+
+def train(options: argparse.Namespace) -> dict[str, Any] | None:
+    from srtlib.data.dataset import load_dataset
+    from srtlib.training import distributed, trainer
+
+    dataset = load_dataset(options.dataset, options.seed)
+    if options.interactions:
+        dataset = dataset.sample_users(n_interactions=options.interactions, seed=options.seed)
+    architecture = parse(Architecture, {"d_model": options.d_model, "n_layers": options.n_layers}, "srt train")
+    pairs = (pair(setting, "--set", "KEY=VALUE") for setting in options.set)
+    settings = {key: yaml.safe_load(value) for key, value in pairs}
+    recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
+    _, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
+    return summary if distributed.rank() == 0 else None
+
+
+def sweep(options: argparse.Namespace) -> dict[str, Any]:
+    from srtlib.studies import sweeping
+
+    study = load_params(options.params.stem, options.params.parent).scaling
+    experiments = sweeping.scaling_experiments(study, options.dataset, options.seed)
+    table = sweeping.sweep(experiments, options.runs, options.workers, engine=options.engine, num_gpus=options.num_gpus)
+    best = table.sort_values("valid_ndcg@5").iloc[-1]
+    return {"runs": len(table), "store": options.runs, "best": best["run_id"], "test_ndcg@5": best["test_ndcg@5"]}
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, float]:
+    from srtlib import evaluation
+    from srtlib.data.dataset import load_dataset
+    from srtlib.model.srt import SRT
+
+    model, dataset = SRT.from_pretrained(options.model), load_dataset(options.dataset)
+    return evaluation.evaluate(model, dataset, options.split, options.protocol, exclude_seen=options.exclude_seen)

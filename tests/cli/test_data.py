@@ -1,0 +1,42 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srtlib.cli.main import main
+
+
+def test_data_commands(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("SRT_HOME", str(tmp_path))
+    monkeypatch.setenv("SRT_DATA", str(Path(folder).parent))
+    paths = [f"--{stem}={folder}/{stem}.csv" for stem in ("interactions", "items")]
+    assert main(["data", "import", *paths, "--name", "mine", "--json"]) == 0
+    counts = {row["statistic"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+    assert (counts["users"], counts["items"]) == (60, 40)
+    assert main(["data", "list", "--json"]) == 0
+    listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert listed["mine"]["interactions"] == counts["interactions"]
+    assert main(["data", "describe", "mine"]) == 0
+    assert "sequence_length_p50" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["describe", "nowhere"], "data set 'nowhere' is not there"),
+        (["prepare", "amazon", "--raw", "nowhere", "--steps", "items"], "nowhere has no All_Amazon_Meta.json.gz"),
+        (["prepare", "amazon", "--steps", "all"], "step 'all' is not known; expected some of download, items"),
+        (["prepare", "amazon", "--raw", ".", "--steps", "items", "--memory", "much"], "DuckDB: "),
+        (["import", "--interactions", "x.csv", "--items", "y.csv", "--name", "z"], "x.csv is not there"),
+        (["import", "--interactions", "x", "--items", "y", "--name", "z", "--column", "user"], "expected OURS=THEIRS"),
+    ],
+)
+def test_errors_of_data_commands_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("SRT_HOME", str(tmp_path))
+    assert main(["data", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

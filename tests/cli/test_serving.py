@@ -1,0 +1,45 @@
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from srtlib.cli.main import main
+from srtlib.serving.recommender import Recommender
+
+
+def history(folder: Path, *lines: str) -> str:
+    path = folder / "history.csv"
+    path.write_text("\n".join(["user_id,item_id,timestamp", *lines]) + "\n")
+    return str(path)
+
+
+def test_recommend_reads_and_writes_csv(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = history(tmp_path, "ann,i2,20", "ann,i1,10", "bob,i5,1", "cy,,0")
+    capsys.readouterr()
+    assert main(["recommend", "--model", model, "--history", path, "--k", "3"]) == 0
+    printed = capsys.readouterr()
+    offers = pd.read_csv(io.StringIO(printed.out))
+    with pytest.warns(UserWarning, match="no item is known of 1 users, 'cy' first"):
+        expected = Recommender.load(model).recommend({"ann": ["i1", "i2"], "bob": ["i5"], "cy": []}, k=3)
+    pd.testing.assert_frame_equal(offers, expected, check_dtype=False, rtol=1e-5)
+    assert printed.err == "srt: no item is known of 1 users, 'cy' first; they get the most popular items\n"
+
+
+def test_recommend_as_json_and_from_another_catalogue(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,title\n1,Red pen\n2,Blue ink\n3,Old lamp\n")
+    command = ["recommend", "--model", model, "--history", history(tmp_path, "7,2,1", "7,i1,2"), "--items", str(items)]
+    capsys.readouterr()
+    assert main([*command, "--k", "2", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["unknown_interactions"] == 1
+    assert result["popularity_users"] == []
+    offers = [(row["user"], row["rank"], row["item_id"]) for row in result["recommendations"]]
+    assert sorted(offers) == [("7", 1, offers[0][2]), ("7", 2, offers[1][2])]
+    assert {item for _, _, item in offers} == {"1", "3"}
+    assert main([*command, "--strict"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,122 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from srtlib import runs
+from srtlib.cli.main import main
+from tests.cli.conftest import SMALL
+
+
+def test_train_then_evaluate(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", folder, *SMALL, "--runs", str(tmp_path), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    model = next(tmp_path.glob("*/model"))
+    assert main(["evaluate", "--model", str(model), "--dataset", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == pytest.approx(summary["test"])
+
+
+def weights(store: Path) -> dict[str, torch.Tensor]:
+    return load_file(next(store.glob("*/model/model.safetensors")))
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(folder: str, tmp_path: Path) -> None:
+    command = ["train", folder, *SMALL, "--set", "epochs=40", "--runs"]
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    store = tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "srtlib.cli", *command, str(store)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where the tests run may ignore it
+    )
+    while process.poll() is None and not list(store.glob("*/model/model.safetensors")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert process.stderr is not None
+    assert process.stderr.read() == "srt: interrupted; the same command goes on from the last checkpoint\n"
+    assert len(list(store.glob("*/checkpoints/step-*"))) == 1
+    assert main([*command, str(store)]) == 0
+    one, two = weights(tmp_path / "whole"), weights(store)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+LIMITED = """
+import resource, sys
+from srtlib.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_one_error_and_earlier_results_stay(folder: str, tmp_path: Path) -> None:
+    """No file may grow beyond 10 kB, which weights do."""
+    assert main(["train", folder, *SMALL, "--runs", str(tmp_path)]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    command = ["train", folder, *SMALL, "--seed", "1", "--runs", str(tmp_path)]
+    failed = subprocess.run([sys.executable, "-c", LIMITED, *command], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert re.fullmatch(r"srt: run \S+: \[Errno 27\] File too large; what it recorded before is kept\n", failed.stderr)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(tmp_path.rglob(".*.safetensors*"))  # nothing half-written
+    assert main(command) == 0
+    assert len(runs.table(tmp_path)) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert main(["train", folder, *SMALL, "--runs", str(tmp_path / "file" / "runs")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Not a directory" in error
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_a_sweep_with_a_failing_experiment_finishes_the_others_and_exits_1(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = {
+        "interactions": [150],
+        "models": [{"d_model": 2**40}, {"d_model": 4}, {"d_model": 8}],  # the first would take hundreds of terabytes
+        "panel_users": 30,
+        "train": {"epochs": 1, "n_negatives": 8},
+    }
+    (tmp_path / "S.yaml").write_text(yaml.safe_dump({"scaling": study}))
+    store = tmp_path / "runs"
+    assert main(["sweep", str(tmp_path / "S.yaml"), "--dataset", folder, "--runs", str(store)]) == 1
+    error = capsys.readouterr().err
+    assert "srt: 1 of 3 experiments failed: run " in error
+    assert len(runs.finished(store)) == 2
+    summaries = [runs.read_summary(path) for path in store.iterdir()]
+    (failed,) = [summary for summary in summaries if summary["status"] == "failed"]
+    assert failed["error"].startswith("Traceback")
+
+
+def test_two_processes_learn_what_one_does(folder: str, tmp_path: Path) -> None:
+    """Same global batches, no dropout, no sampling: gradients and so weights agree up to rounding."""
+    exact = ["--set", "objective=full_softmax", "--set", "dropout=0", "--device", "cpu"]
+    command = ["-m", "srtlib.cli", "train", folder, *SMALL, *exact]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([sys.executable, *command, "--runs", str(tmp_path / "one")], check=True, env=environment)
+    subprocess.run([*torchrun, *command, "--runs", str(tmp_path / "two")], check=True, env=environment)
+    one, two = runs.table(tmp_path / "one").iloc[0], runs.table(tmp_path / "two").iloc[0]
+    assert one["targets_seen"] == two["targets_seen"]
+    weights = [load_file(next(tmp_path.glob(f"{n}/*/model/model.safetensors"))) for n in ("one", "two")]
+    # The bias of keys has no gradient but rounding, which Adam makes as large as any other.
+    for name in (n for n in weights[0] if not n.endswith("qkv.bias")):
+        torch.testing.assert_close(weights[0][name], weights[1][name], atol=1e-4, rtol=1e-3)
+    assert one["test_ndcg@5"] == pytest.approx(two["test_ndcg@5"], abs=0.03)
