@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from common import interleaved, record
 
-from srtlib.data.dataset import load_dataset
+from srtlib.data.loading import load_dataset
 from srtlib.evaluation import ranks
 from srtlib.params import Architecture
 from srtlib.recipes import recipe_for

@@ -32,7 +32,8 @@ from peer_worker import PEERS
 from throughput import trainer
 from tqdm import tqdm
 
-from srtlib.data.dataset import Dataset, load_dataset
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import load_dataset
 from srtlib.evaluation import _rank, metrics, ranks
 from srtlib.params import Architecture, Recipe
 from srtlib.recipes import recipe_for

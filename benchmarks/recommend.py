@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from common import interleaved, record
 
-from srtlib.data.dataset import build_dataset
+from srtlib.data.loading import build_dataset
 from srtlib.data.synthetic import World
 from srtlib.params import Architecture, TrainParams
 from srtlib.paths import home, make_folder

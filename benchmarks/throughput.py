@@ -19,7 +19,8 @@ from common import interleaved, record
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from srtlib.data.dataset import Dataset, load_dataset
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import load_dataset
 from srtlib.params import Architecture, ModelParams, Recipe, TrainParams
 from srtlib.recipes import recipe_for
 from srtlib.training.trainer import Trainer

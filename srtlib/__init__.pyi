@@ -14,9 +14,9 @@ from . import studies as studies
 from . import training as training
 from .data.dataset import Dataset as Dataset
 from .data.dataset import concatenate as concatenate
-from .data.dataset import load_dataset as load_dataset
-from .data.dataset import synthetic_world as synthetic_world
 from .data.importing import import_data as import_data
+from .data.loading import load_dataset as load_dataset
+from .data.loading import synthetic_world as synthetic_world
 from .evaluation import evaluate as evaluate
 from .laws import estimators as estimators
 from .laws import frontiers as frontiers

@@ -119,7 +119,7 @@ def recipe_for(
 
     Raises ValueError for an unknown recipe and for settings that are unknown or do not fit.
 
-    >>> from srtlib.data.dataset import load_dataset
+    >>> from srtlib.data.loading import load_dataset
     >>> recipe_for("srtlib", Architecture(d_model=8), load_dataset("synthetic"), {"epochs": 3}).train.epochs
     3
     """

@@ -57,7 +57,7 @@ def prepare(options: argparse.Namespace) -> pd.DataFrame:
 
 
 def list_all(options: argparse.Namespace) -> pd.DataFrame:
-    from srtlib.data.dataset import list_datasets
+    from srtlib.data.loading import list_datasets
 
     return list_datasets()
 

@@ -23,7 +23,7 @@ def add_to(commands: Commands) -> None:
 
 
 def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
-    from srtlib.data.dataset import read_table
+    from srtlib.data.loading import read_table
     from srtlib.serving.recommender import Recommender
 
     history = read_table(options.history)

@@ -60,7 +60,7 @@ def add_to(commands: Commands) -> None:
 
 
 def train(options: argparse.Namespace) -> dict[str, Any] | None:
-    from srtlib.data.dataset import load_dataset
+    from srtlib.data.loading import load_dataset
     from srtlib.training import distributed, trainer
 
     dataset = load_dataset(options.dataset, options.seed)
@@ -86,7 +86,7 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
 
 def evaluate(options: argparse.Namespace) -> dict[str, float]:
     from srtlib import evaluation
-    from srtlib.data.dataset import load_dataset
+    from srtlib.data.loading import load_dataset
     from srtlib.model.srt import SRT
 
     model, dataset = SRT.from_pretrained(options.model), load_dataset(options.dataset)

@@ -1,10 +1,13 @@
 from . import amazon as amazon
+from . import csr as csr
 from . import dataset as dataset
 from . import engines as engines
 from . import importing as importing
+from . import loading as loading
 from . import pooling as pooling
 from . import statistics as statistics
 from . import synthetic as synthetic
+from . import synthetic_items as synthetic_items
 from . import text as text
 from .dataset import Dataset as Dataset
 from .dataset import concatenate as concatenate

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from srtlib.data.dataset import TEXT_FIELDS, find_folder, load_dataset, read_table, table_path
+from srtlib.data.dataset import TEXT_FIELDS
+from srtlib.data.loading import find_folder, load_dataset, read_table, table_path
 from srtlib.paths import home, make_folder, write_text
 
 SEPARATOR = "/"  # between a set's name and the id of its user or item

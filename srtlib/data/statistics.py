@@ -13,8 +13,9 @@ import pandas as pd
 from ibis import _
 from ibis.expr.types import Table
 
-from srtlib.data.dataset import MIN_LENGTH, Dataset, find_folder, load_dataset, table_path
+from srtlib.data.dataset import MIN_LENGTH, Dataset
 from srtlib.data.engines.expressions import distribution
+from srtlib.data.loading import find_folder, load_dataset, table_path
 from srtlib.data.text import token_bags, train_tokenizer
 from srtlib.paths import write_text
 

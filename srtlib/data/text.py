@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from srtlib.data import csr
 from srtlib.data.dataset import TEXT_FIELDS, Dataset
 from srtlib.paths import home, make_folder
 
@@ -108,7 +109,7 @@ def _encode(column: pd.Series, tokenizer: Tokenizer, longest: int) -> tuple[np.n
     ]
     ids = np.concatenate([ids for ids, _ in parts]) if parts else np.empty(0, dtype=np.int32)
     lengths = np.concatenate([lengths for _, lengths in parts]) if parts else np.empty(0, dtype=np.int64)
-    return ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return ids, csr.offsets_of(lengths)
 
 
 def _encode_chunk(texts: list[str], tokenizer: Tokenizer, longest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,10 +120,10 @@ def _encode_chunk(texts: list[str], tokenizer: Tokenizer, longest: int) -> tuple
     per_piece = np.fromiter(map(len, pieces), np.int64, len(pieces))
     ids = np.fromiter(chain.from_iterable(pieces), np.int32, int(per_piece.sum()))
     word = different.indices.to_numpy()
-    places = _ranges((np.cumsum(per_piece) - per_piece)[word], per_piece[word])  # in ids, of every token of the texts
-    ends = np.concatenate([[0], np.cumsum(per_piece[word])])[words.offsets.to_numpy()]
+    places = csr.ranges(csr.offsets_of(per_piece)[word], per_piece[word])  # in ids, of every token of the texts
+    ends = csr.offsets_of(per_piece[word])[words.offsets.to_numpy()]
     lengths = np.diff(ends)
-    tokens = ids[places[_ranges(ends[:-1], np.minimum(lengths, longest))]]
+    tokens = ids[places[csr.ranges(ends[:-1], np.minimum(lengths, longest))]]
     empty = np.flatnonzero(lengths == 0)  # text without a single word: the unknown piece
     before = np.cumsum(np.minimum(lengths, longest))[empty]
     return np.insert(tokens, before, 0), np.clip(lengths, 1, longest)
@@ -142,9 +143,3 @@ def _pieces(words: list[str], tokenizer: Tokenizer) -> list[list[int]]:
     for i, encoding in zip(others, tokenizer.encode_batch_fast([words[i] for i in others]), strict=True):
         found[i] = encoding.ids
     return found
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """starts[0], starts[0] + 1, ..., lengths[0] of them, then those of the next row, and so on."""
-    before = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srtlib.data.dataset import check_items, timestamps
+from srtlib.data.loading import check_items, timestamps
 from srtlib.data.text import token_bags
 from srtlib.model.folder import ITEMS, read_items, write_items
 from srtlib.model.packing import Sequences

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from srtlib.data.dataset import Dataset
+from srtlib.data import csr
+from srtlib.data.dataset import Dataset, Split
 from srtlib.data.text import dataset_bags, dataset_tokenizer
 from srtlib.params import ModelParams, Recipe, TrainParams, parse
 from srtlib.training.trainer import SELECT_BY, config_of, record_untrained, train
@@ -37,7 +38,7 @@ def co_occurrence(dataset: Dataset) -> Scorer:
 
 
 def score_ranks(
-    scorer: Scorer, dataset: Dataset, split: str = "test", exclude_seen: bool = False, batch: int = 512
+    scorer: Scorer, dataset: Dataset, split: Split = "test", exclude_seen: bool = False, batch: int = 512
 ) -> np.ndarray:
     """Rank of each user's target, float [users], as `srtlib.evaluation.ranks`: ties at their expected rank."""
     targets, ends = dataset.targets(split), dataset.history_ends(split)
@@ -115,10 +116,10 @@ def text_vectors(dataset: Dataset, width: int = 256) -> Dataset:
 
 def _training_matrix(dataset: Dataset) -> sparse.csr_matrix:
     """Users x items, 1 where the user's training part has the item."""
-    ends = dataset.history_ends("valid")
-    lengths = ends - dataset.offsets[:-1]
-    users = np.repeat(np.arange(dataset.n_users), lengths)
-    rows = np.arange(lengths.sum()) + np.repeat(dataset.offsets[:-1] - (np.cumsum(lengths) - lengths), lengths)
-    matrix = sparse.csr_matrix((np.ones(len(rows)), (users, dataset.items[rows])), (dataset.n_users, dataset.n_items))
+    starts = dataset.offsets[:-1]
+    lengths = dataset.train_ends - starts
+    items = dataset.items[csr.ranges(starts, lengths)]
+    shape = dataset.n_users, dataset.n_items
+    matrix = sparse.csr_matrix((np.ones(len(items)), (csr.row_numbers(lengths), items)), shape)
     matrix.data[:] = 1
     return matrix

@@ -23,7 +23,8 @@ import torch
 from tqdm import tqdm
 
 from srtlib import runs
-from srtlib.data.dataset import SYNTHETIC, Dataset, load_dataset
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import SYNTHETIC, load_dataset
 from srtlib.params import Recipe, Scaling
 from srtlib.paths import runs_root
 from srtlib.recipes import recipe_for

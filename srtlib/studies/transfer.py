@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from srtlib.data.dataset import Dataset, concatenate, load_dataset
+from srtlib.data.dataset import Dataset, concatenate
+from srtlib.data.loading import load_dataset
 from srtlib.evaluation import metrics, ranks
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from srtlib.data.dataset import Dataset
+from srtlib.data.dataset import Dataset, Split
 from srtlib.data.text import dataset_tokenizer
 from srtlib.evaluation import metrics, ranks
 from srtlib.model.flops import BatchShape, paper_total_flops, training_flops
@@ -202,7 +202,7 @@ class Trainer:
         self.objective: nn.Module = self.loss
         self.frozen: set[str] = set()
         static = self.params.compile or (device.type == "cuda" and self.params.supervise == "all")
-        trained_on = dataset.items, dataset.offsets, dataset.history_ends("valid")
+        trained_on = dataset.items, dataset.offsets, dataset.train_ends
         self.sequences = Sequences(*trained_on, recipe.model.max_len, device, static)
         self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device)
         self.optimizer = make_optimizer(self.model, self.params, tuning.rate)
@@ -418,7 +418,7 @@ class Trainer:
             }
         )
 
-    def _ranks(self, model: SRT, split: str, exclude_seen: bool = False) -> Any:
+    def _ranks(self, model: SRT, split: Split, exclude_seen: bool = False) -> Any:
         return ranks(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.judged_features)
 
     def _status(self) -> str:
@@ -431,7 +431,7 @@ class Trainer:
 
 
 def record_untrained(
-    store: Path, config: dict[str, Any], rank: Callable[[str, bool], np.ndarray], params: dict[str, int]
+    store: Path, config: dict[str, Any], rank: Callable[[Split, bool], np.ndarray], params: dict[str, int]
 ) -> dict[str, Any]:
     """Record a recommender that is not trained here as a finished run; returns its summary.
 

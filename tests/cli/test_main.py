@@ -45,7 +45,7 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("srtlib.data.dataset.load_dataset", interrupted)
+    monkeypatch.setattr("srtlib.data.loading.load_dataset", interrupted)
     assert main(["train", "synthetic"]) == 130
 
 

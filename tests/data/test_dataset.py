@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib.data.dataset import Dataset, build_dataset, concatenate, load_dataset
+from srtlib.data.dataset import Dataset, concatenate
+from srtlib.data.loading import build_dataset, load_dataset
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 

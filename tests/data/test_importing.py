@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from srtlib.data.dataset import list_datasets, load_dataset
 from srtlib.data.importing import import_data
+from srtlib.data.loading import list_datasets, load_dataset
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 

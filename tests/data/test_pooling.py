@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib.data.dataset import load_dataset
+from srtlib.data.loading import load_dataset
 from srtlib.data.pooling import part_of_id, pool_datasets, pool_statistics
 
 PARTS = ["toys", "books"]

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from srtlib.data import synthetic
-from srtlib.data.dataset import load_dataset
 from srtlib.data.importing import import_data
+from srtlib.data.loading import load_dataset
 from srtlib.data.synthetic import MAX_LENGTH, MIN_LENGTH, World, example_tables, generate
 
 SMALL = World(n_items=120, n_categories=4, n_brands=8, seed=3)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from srtlib.data.dataset import load_dataset
+from srtlib.data.loading import load_dataset
 from srtlib.evaluation import evaluate, random_ndcg
 from srtlib.params import ModelParams, load_params
 from srtlib.studies.sweeping import scaling_experiments, sweep

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from srtlib.data.dataset import Dataset, build_dataset
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import build_dataset
 from srtlib.model.folder import items_table, read_items
 from srtlib.model.packing import Layout
 from srtlib.model.srt import SRT

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from srtlib.data.dataset import Dataset, build_dataset
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import build_dataset
 from srtlib.evaluation import evaluate, metrics
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams, Recipe, TrainParams

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib.data.dataset import build_dataset
+from srtlib.data.loading import build_dataset
 from srtlib.data.synthetic import World
 from srtlib.evaluation import metrics, ranks
 from srtlib.params import ModelParams, Recipe, TrainParams

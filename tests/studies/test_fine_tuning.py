@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from srtlib.data.dataset import Dataset, build_dataset
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import build_dataset
 from srtlib.evaluation import evaluate
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, part_of

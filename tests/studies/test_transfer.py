@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from srtlib import runs
-from srtlib.data.dataset import Dataset, build_dataset
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import build_dataset
 from srtlib.params import Architecture, Transfer
 from srtlib.studies import transfer as transfer_study
 from srtlib.studies.fine_tuning import Method

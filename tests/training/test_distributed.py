@@ -20,7 +20,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 torch.set_num_threads(1)
 from srtlib.training import distributed
-from srtlib.data.dataset import load_dataset
+from srtlib.data.loading import load_dataset
 from srtlib.params import Recipe
 from srtlib.training.trainer import Trainer
 

@@ -131,7 +131,7 @@ CHILD = """
 import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from srtlib.data.dataset import load_dataset
+from srtlib.data.loading import load_dataset
 from srtlib.params import Recipe
 from srtlib.training.trainer import train
 recipe = Recipe.model_validate_json(sys.argv[1])

@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
-from srtlib.data.dataset import TABLES
 from srtlib.data.engines import expressions
 from srtlib.data.engines.engine import SHOWN, Engine
+from srtlib.data.loading import TABLES
 from srtlib.data.statistics import read_counts, statistics, tidy, vocabulary
 from srtlib.paths import home, make_folder, write_text
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from srtlib.data.amazon.sources import PUBLISHED, prepare
-from srtlib.data.dataset import load_dataset
+from srtlib.data.loading import load_dataset
 
 SIZES = {"100": 100, "300": 300, "1K": 1_000}
 SMALL = {"threads": 1, "memory": "500MB", "sizes": SIZES}

@@ -7,7 +7,7 @@ import pytest
 
 from srtlib.data.amazon.made import prepare_synthetic
 from srtlib.data.amazon.sources import scaled_sets, stages
-from srtlib.data.dataset import load_dataset
+from srtlib.data.loading import load_dataset
 
 
 def test_prepared_worlds_have_a_funnel_and_unseen_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
