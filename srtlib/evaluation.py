@@ -5,6 +5,7 @@ Shapes: B users of a chunk, I items, D width.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from srtlib.data.dataset import Dataset, Split
 from srtlib.model.csr import ranges, row_numbers
 from srtlib.model.memory import take
 from srtlib.model.packing import Sequences
-from srtlib.model.srt import SRT, Features
+from srtlib.model.srt import SRT, Features, NonFiniteError
 from srtlib.params import parse_protocol
 
+PAPER_BATCH = 128  # users who share their negatives in the authors' evaluation
 TIE = 1e-6  # relative difference of float32 scores that is rounding, not preference
 
 
@@ -48,9 +50,15 @@ def evaluate(
 ) -> dict[str, float]:
     """NDCG, HR and MRR at each k of predicting every user's held-out item.
 
-    protocol: "full" ranks the whole catalogue; "sampled:10000" ranks among that many items drawn uniformly for each
-    evaluation batch (the paper's, which is easier: do not compare across protocols). exclude_seen leaves the
-    user's own history out of the candidates (the paper does not).
+    Args:
+        split: "valid" or "test", the last item but one or the last.
+        protocol: among which items it is ranked: "full", "sampled:N" or "paper:N" (`srtlib.params.PROTOCOLS`).
+            Fewer candidates are easier: do not compare across protocols.
+        ks: lengths of the list that is looked at.
+        exclude_seen: leave the user's own history out of the candidates (the paper does not).
+        seed: of the candidates that are drawn.
+
+    Raises ValueError for a split or protocol that is not known, and NonFiniteError where scores are not numbers.
     """
     return metrics(ranks(model, dataset, split, protocol, exclude_seen, seed), ks)
 
@@ -70,25 +78,39 @@ def ranks(
     """Rank of each user's target, float [users]: 1 + items scored higher + half of those scored equal.
 
     Memory is bounded by `batch_tokens` x D and users of a batch x `chunk` scores, besides the item vectors.
+
+    Args:
+        features: what the item encoder reads of the catalogue (default: `model.features(dataset)`).
+        batch_tokens: packed tokens of a forward pass.
+        chunk: items scored at a time.
+
+    The others, and what is raised, are those of `evaluate`.
     """
-    n_drawn = min(parse_protocol(protocol).n_candidates, dataset.n_items)
+    among = parse_protocol(protocol)
     was_training = model.training
     model.eval()
-    features = model.features(dataset) if features is None else features
-    vectors = model.encode_catalogue(features, dataset.n_items)
+    vectors = model.encode_catalogue(model.features(dataset) if features is None else features, dataset.n_items)
+    longest = vectors.norm(dim=1).max()
     ends = dataset.history_ends(split)
     sequences = Sequences(dataset.items, dataset.offsets, ends, model.params.max_len, model.device)
     targets = torch.as_tensor(dataset.targets(split).copy(), device=model.device).long()
     generator = torch.Generator().manual_seed(seed)
     result = torch.empty(dataset.n_users)
-    for users, batch in sequences.histories(batch_tokens):
-        outputs = model(vectors[batch.items], batch.layout)[batch.supervised]
-        for part, rows in zip(users.split(1024), outputs.split(1024), strict=True):
-            candidates = None
-            if n_drawn:
-                candidates = torch.randperm(dataset.n_items, generator=generator)[:n_drawn].to(model.device)
-            seen = _seen(sequences, part) if exclude_seen else None
-            result[part.cpu()] = _rank(rows, vectors, targets[part], candidates, seen, chunk).cpu()
+    candidates = None
+    for group in torch.arange(dataset.n_users, device=model.device).split(
+        PAPER_BATCH if among.kind == "paper" else dataset.n_users
+    ):
+        if among.kind == "paper":
+            candidates = _Candidates.drawn(dataset.n_items, among.n_drawn, generator, model.device)
+        for users, batch in sequences.histories(batch_tokens, group):
+            outputs = model(vectors[batch.items], batch.layout)[batch.supervised]
+            if not torch.isfinite(outputs.norm(dim=1).max() * longest):  # no score is larger
+                raise NonFiniteError(f"scores of {dataset.name} are not finite numbers: {model.cause_of_non_finite()}")
+            for part, rows in zip(users.split(1024), outputs.split(1024), strict=True):
+                if among.kind == "sampled":
+                    candidates = _Candidates.distinct(dataset.n_items, among.n_drawn, generator, model.device)
+                seen = _seen(sequences, part) if exclude_seen else None
+                result[part.cpu()] = _rank(rows, vectors, targets[part], candidates, seen, chunk).cpu()
     model.train(was_training)
     return result.numpy().astype(np.float64)
 
@@ -102,6 +124,31 @@ def random_ndcg(n_items: int, k: int) -> float:
     return sum(1 / math.log2(1 + rank) for rank in range(1, min(k, n_items) + 1)) / n_items
 
 
+@dataclass(frozen=True)
+class _Candidates:
+    """Items that targets are ranked among.
+
+    items: int64 [n], distinct. times: float [n], how often each was drawn. with_target: whether a target that was drawn
+    stands beside itself.
+    """
+
+    items: Tensor
+    times: Tensor
+    with_target: bool
+
+    @classmethod
+    def distinct(cls, n_items: int, n: int, generator: torch.Generator, device: torch.device) -> "_Candidates":
+        """Without replacement; the target is taken out."""
+        items = torch.randperm(n_items, generator=generator)[:n].to(device)
+        return cls(items, torch.ones(len(items), device=device), with_target=False)
+
+    @classmethod
+    def drawn(cls, n_items: int, n: int, generator: torch.Generator, device: torch.device) -> "_Candidates":
+        """With replacement."""
+        items, times = torch.randint(n_items, (n,), generator=generator).unique(return_counts=True)
+        return cls(items.to(device), times.float().to(device), with_target=True)
+
+
 def _seen(sequences: Sequences, users: Tensor) -> tuple[Tensor, Tensor]:
     """(row, item) of every interaction of some users."""
     starts, lengths = sequences.starts[users], sequences.lengths[users]
@@ -112,28 +159,34 @@ def _rank(
     outputs: Tensor,
     vectors: Tensor,
     targets: Tensor,
-    candidates: Tensor | None,
+    candidates: _Candidates | None,
     seen: tuple[Tensor, Tensor] | None,
     chunk: int,
 ) -> Tensor:
     """Expected rank [B] of targets among the candidates (default: all items), `chunk` items at a time."""
-    own = (outputs * vectors[targets]).sum(1, keepdim=True)
+    own = (outputs * vectors[targets]).sum(1)
     margin = TIE * own.abs().clamp(min=TIE)
-    above, level = own + margin, own - margin
-    higher = torch.zeros(len(outputs), device=outputs.device)
-    not_lower = torch.zeros_like(higher)
-    column = torch.arange(len(vectors), device=outputs.device)
+    above, level = (own + margin).unsqueeze(1), (own - margin).unsqueeze(1)
+    higher = torch.zeros_like(own)
+    not_lower = torch.zeros_like(own)
+    column = torch.arange(len(vectors), device=own.device)
+    times = torch.ones(len(vectors), device=own.device)
+    nothing = torch.full_like(own, -torch.inf)
+    given = [(torch.arange(len(own), device=own.device), targets, nothing)]  # row, item, score
     if candidates is not None:
-        column = torch.full_like(column, -1).index_copy_(0, candidates, column[: len(candidates)])
-        vectors = vectors[candidates]
-    left_out = [(torch.arange(len(outputs), device=outputs.device), targets), *([seen] if seen else [])]
+        column = torch.full_like(column, -1).index_copy_(0, candidates.items, column[: len(candidates.items)])
+        vectors, times = vectors[candidates.items], candidates.times
+        if candidates.with_target:
+            given = [(given[0][0], targets, own)]
+    if seen is not None:
+        given.append((*seen, nothing[seen[0]]))
     for first, block in zip(range(0, len(vectors), chunk), vectors.split(chunk), strict=True):
         scores = outputs @ block.T
-        for rows, items in left_out:
+        for rows, items, score in given:
             columns = column[items] - first
             inside = (columns >= 0) & (columns < len(block))
-            scores[rows[inside], columns[inside]] = -torch.inf
+            scores[rows[inside], columns[inside]] = score[inside]
         marks = torch.empty_like(scores)  # torch adds up numbers twice as fast as truth values
-        higher += torch.gt(scores, above, out=marks).sum(1)
-        not_lower += torch.ge(scores, level, out=marks).sum(1)
+        higher += torch.gt(scores, above, out=marks) @ times[first : first + chunk]
+        not_lower += torch.ge(scores, level, out=marks) @ times[first : first + chunk]
     return 1 + higher + (not_lower - higher) / 2

@@ -18,34 +18,38 @@ from srtlib.paths import project_root
 SIZES = ("S", "M", "L", "XL")
 
 
+PROTOCOLS = {
+    "full": "the whole catalogue",
+    "sampled": "N distinct items, uniform, drawn anew for up to 1,024 users; the target is not among them",
+    "paper": "the authors': N items, uniform, with replacement, drawn anew for every 128 users in the data set's order;"
+    " the target may be among them, and so may the user's history",
+}
+
+
 @dataclass(frozen=True)
 class Protocol:
-    """Among which items a held-out one is ranked.
-
-    kind: full, the whole catalogue; sampled, so many distinct items other than the target, drawn anew for each batch.
-    n_candidates: how many are drawn (0: none).
-    """
+    """Among which items a held-out one is ranked: a key of `PROTOCOLS`, and how many are drawn (0 where all are)."""
 
     kind: str
-    n_candidates: int = 0
+    n_drawn: int = 0
 
 
 def parse_protocol(text: str) -> Protocol:
-    """What a protocol's name says: "full", or "sampled:10000".
+    """What a protocol's name says: "full", "sampled:N" or "paper:N".
 
     >>> parse_protocol("sampled:100")
-    Protocol(kind='sampled', n_candidates=100)
+    Protocol(kind='sampled', n_drawn=100)
     >>> parse_protocol("sample:100")
     Traceback (most recent call last):
     ...
-    ValueError: protocol 'sample:100' is not known; expected full or sampled:N, such as sampled:10000
+    ValueError: protocol 'sample:100' is not known; expected full, sampled:N or paper:N, such as sampled:10000
     """
+    kind, colon, number = text.partition(":")
     if text == "full":
         return Protocol(text)
-    kind, _, number = text.partition(":")
-    if kind != "sampled" or not re.fullmatch(r"[1-9]\d*", number, re.ASCII):
-        raise ValueError(f"protocol {text!r} is not known; expected full or sampled:N, such as sampled:10000")
-    return Protocol(kind, int(number))
+    if kind in PROTOCOLS.keys() - {"full"} and colon and re.fullmatch("[1-9][0-9]*", number):
+        return Protocol(kind, int(number))
+    raise ValueError(f"protocol {text!r} is not known; expected full, sampled:N or paper:N, such as sampled:10000")
 
 
 class Params(BaseModel):

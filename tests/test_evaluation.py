@@ -1,12 +1,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from srtlib.data.dataset import Dataset
+from srtlib.data.dataset import Dataset, build_dataset
 from srtlib.evaluation import _rank, evaluate, metrics, random_ndcg, ranks
-from srtlib.model.packing import Sequences
+from srtlib.model.packing import Layout, Sequences
+from srtlib.model.srt import NonFiniteError
 from srtlib.params import ModelParams
 from srtlib.training.trainer import new_model
 
@@ -80,5 +82,69 @@ def test_sampled_protocol(dataset: Dataset) -> None:
     assert (few <= 11).all()
     assert (few <= full).all()
     assert few.tolist() == ranks(model, dataset, protocol="sampled:10").tolist()
-    with pytest.raises(ValueError, match="expected full or sampled:N"):
+    with pytest.raises(ValueError, match="expected full, sampled:N or paper:N"):
         evaluate(model, dataset, protocol="sampled")
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Dataset:
+    """300 users, so that three groups of the authors' 128 are not all whole; some take their target twice."""
+    rng = np.random.default_rng(0)
+    log = pd.DataFrame({"user_id": [f"u{i:03}" for i in range(300) for _ in range(6)], "timestamp": [*range(6)] * 300})
+    log["item_id"] = [f"i{i}" for i in rng.integers(0, 20, len(log))]
+    items = pd.DataFrame(
+        {
+            "item_id": [f"i{i}" for i in range(20)],
+            "title": [
+                f"{'red blue green old'.split()[i % 4]} {'pen ink lamp desk car'.split()[i // 4]}" for i in range(20)
+            ],
+        }
+    )
+    return build_dataset(log, items, "crowd")
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("n", [7, 50])
+def test_the_papers_protocol_by_brute_force(crowd: Dataset, n: int, exclude_seen: bool) -> None:
+    """Every 128 users share n draws with replacement; a drawn target stands beside itself, and counts as a tie."""
+    model = new_model(ModelParams(d_model=8, max_len=3, vocab_size=100), crowd, seed=1).eval()
+    vectors = model.encode_catalogue(model.features(crowd), crowd.n_items)
+    generator = torch.Generator().manual_seed(5)
+    expected = []
+    for user in range(crowd.n_users):
+        if user % 128 == 0:
+            negatives = torch.randint(crowd.n_items, (n,), generator=generator).tolist()
+        *history, target = crowd.items[crowd.offsets[user] : crowd.offsets[user + 1]].tolist()
+        with torch.no_grad():
+            output = model(vectors[history[-3:]], Layout.buckets([(1, 3)], torch.arange(3)))[-1]
+        scores = (vectors @ output).numpy()
+        among = [i for i in negatives if not (exclude_seen and i in history)]
+        higher = sum(scores[i] > scores[target] + 1e-6 for i in among)
+        equal = sum(abs(scores[i] - scores[target]) <= 1e-6 for i in among)
+        expected.append(1 + higher + equal / 2)
+    found = ranks(model, crowd, protocol=f"paper:{n}", exclude_seen=exclude_seen, seed=5, chunk=6, batch_tokens=64)
+    assert found.tolist() == expected
+    assert len(set(expected)) > 5
+    if not exclude_seen:
+        assert found.max() <= n + 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("weight", ["encoder.project.weight", "encoder.tables.title.weight", "blocks.1.qkv.weight"])
+def test_weights_that_are_no_numbers_are_not_ranked_first(dataset: Dataset, weight: str, value: float) -> None:
+    model = new_model(ModelParams(d_model=8, max_len=10, vocab_size=200), dataset)
+    with torch.no_grad():
+        dict(model.named_parameters())[weight].fill_(value)
+    with pytest.raises(NonFiniteError, match=rf"not finite numbers.* of the model's weights {weight} are not finite"):
+        evaluate(model, dataset)
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e38])
+def test_scores_that_overflow_are_refused(dataset: Dataset, scale: float) -> None:
+    """Every weight is finite."""
+    model = new_model(ModelParams(d_model=8, max_len=10, vocab_size=200), dataset)
+    with torch.no_grad():
+        model.encoder.project.weight.fill_(scale)
+        model.final_norm.weight.fill_(1e25)
+    with pytest.raises(NonFiniteError, match=r"are not finite numbers.*so large that sums overflow"):
+        evaluate(model, dataset)

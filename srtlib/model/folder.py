@@ -111,8 +111,10 @@ def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
 
 
 def _candidates(protocol: str, n_items: int) -> str:
-    drawn = parse_protocol(protocol).n_candidates
-    return f"{drawn:,} items drawn at random" if drawn else f"all {n_items:,} items"
+    among = parse_protocol(protocol)
+    if among.kind == "full":
+        return f"all {n_items:,} items"
+    return f"{among.n_drawn:,} items drawn at random" + ", as the authors do" * (among.kind == "paper")
 
 
 def _facts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:

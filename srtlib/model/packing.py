@@ -131,14 +131,21 @@ class Sequences:
         cost = torch.ones_like(lengths) if supervise == "last" else tokens
         return Epoch(self, supervise, batch_size, starts, lengths, _cut(cost, batch_size))
 
-    def histories(self, batch_tokens: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Each sequence's last `max_len` items: (sequence indices, batch without targets), by rising length."""
-        lengths = self.lengths.clamp(max=self.max_len)
-        starts = self.starts + self.lengths - lengths
+    def histories(self, batch_tokens: int, users: Tensor | None = None) -> Iterator[tuple[Tensor, Batch]]:
+        """Each user's last `max_len` items: (users, batch without targets), by rising length.
+
+        Args:
+            batch_tokens: most tokens of a batch.
+            users: int64, whose (default: all).
+        """
+        if users is None:
+            users = torch.arange(len(self.starts), device=self.starts.device)
+        lengths = self.lengths[users].clamp(max=self.max_len)
         order = torch.argsort(lengths, stable=True)
-        for first, last in _cut(self._padded[lengths[order]], batch_tokens):
-            chosen = order[first:last]
-            rows, supervised, layout = self._place(starts[chosen], lengths[chosen], "last", 0)
+        users, lengths = users[order], lengths[order]
+        for first, last in _cut(self._padded[lengths], batch_tokens):
+            chosen, sizes = users[first:last], lengths[first:last]
+            rows, supervised, layout = self._place(self.starts[chosen] + self.lengths[chosen] - sizes, sizes, "last", 0)
             yield chosen, Batch(take(self.items, rows), layout, supervised, self.items.new_empty(0))
 
     def _windows(self, supervise: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:

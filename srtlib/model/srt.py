@@ -52,6 +52,10 @@ class BagFeatures:
 Features = BagFeatures | Tensor
 
 
+class NonFiniteError(ValueError):
+    """What should be a finite number is NaN or infinite. Comparisons with NaN are all false: it would rank first."""
+
+
 class TokenBag(nn.Module):
     """Item encoder of the paper's code: per field the sum of token embeddings, concatenated, then linear."""
 
@@ -252,9 +256,23 @@ class SRT(nn.Module):
 
     @torch.no_grad()
     def encode_catalogue(self, features: Features, n_items: int, chunk: int = 65_536) -> Tensor:
-        """Vectors of the whole catalogue [items, D], `chunk` items at a time."""
+        """Vectors of the whole catalogue [items, D], `chunk` items at a time; NonFiniteError where one is none."""
         parts = torch.arange(n_items, device=self.device).split(chunk)
-        return torch.cat([self.encode(features, part) for part in parts])
+        vectors = torch.cat([self.encode(features, part) for part in parts])
+        if not (finite := torch.isfinite(vectors).all(dim=1)).all():
+            n, first = int((~finite).sum()), int(finite.int().argmin()) + 1
+            raise NonFiniteError(
+                f"vectors of {n:,} of {n_items:,} items are not finite numbers, item {first:,} of the catalogue first: "
+                + self.cause_of_non_finite()
+            )
+        return vectors
+
+    def cause_of_non_finite(self) -> str:
+        """Why what the model says is not finite, where the features it reads are."""
+        for name, weight in self.named_parameters():
+            if n := int((~torch.isfinite(weight)).sum()):
+                return f"{n:,} of the model's weights {name} are not finite; its training has diverged"
+        return "the model's weights are so large that sums overflow; its training has diverged"
 
     def forward(self, vectors: Tensor, layout: Layout) -> Tensor:
         """Item vectors of packed sequences [T, D] -> outputs [T, D], whose dot product with items are scores."""
