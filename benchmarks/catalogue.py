@@ -56,14 +56,14 @@ def one(n_items: int) -> None:
     with (
         patch.object(sys.modules["srtlib.model.srt"], "dataset_bags", bags),
         patch.object(Dataset, "text_fields", ("title",)),
-        patch.object(sys.modules["srtlib.training.trainer"], "dataset_tokenizer", lambda *_: words),
+        patch.object(sys.modules["srtlib.model.making"], "dataset_tokenizer", lambda *_: words),
     ):
         made = trainer(synthetic(n_items), 64)
-    epoch = made._epoch()
+    epoch = made.epoch()
     for _ in sys.stdin:
         made.at.batch = 0
         began = time.process_time()
-        targets = sum(made._step(epoch) for _ in range(STEPS))
+        targets = sum(made.step(epoch) for _ in range(STEPS))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps([targets / (time.process_time() - began), peak]), flush=True)
 

@@ -11,9 +11,9 @@ from common import interleaved, record
 
 from srtlib.data.loading import load_dataset
 from srtlib.evaluation import ranks
+from srtlib.model.making import new_model
 from srtlib.params import Architecture
 from srtlib.recipes import recipe_for
-from srtlib.training.trainer import new_model
 
 
 def main() -> None:

@@ -36,7 +36,8 @@ from srtlib.model.flops import training_flops
 from srtlib.model.packing import Batch, Sequences
 from srtlib.model.srt import SRT, BagFeatures
 from srtlib.training.losses import NegativeSampler
-from srtlib.training.objective import Objective, make_optimizer
+from srtlib.training.objective import Objective
+from srtlib.training.optimisation import make_optimizer
 
 EPOCHS = 50
 # (width, layers) -> training targets of an epoch, summed over the authors' runs of that shape (their recorded store).

@@ -93,7 +93,7 @@ class Own:
 
     def __init__(self, made: Trainer) -> None:
         self.made = made
-        self.epoch = made._epoch()
+        self.epoch = made.epoch()
         self.spent = {"targets": 0.0, "cpu_s": 0.0}
 
     def train(self, seconds: float) -> dict[str, float]:
@@ -101,10 +101,10 @@ class Own:
         cpu, targets = time.process_time(), 0
         at = self.made.at
         while time.process_time() - cpu < seconds and at.epoch < self.made.params.epochs:
-            targets += self.made._step(self.epoch)
+            targets += self.made.step(self.epoch)
             if at.batch == len(self.epoch):
                 at.epoch, at.batch = at.epoch + 1, 0
-                self.epoch = self.made._epoch()
+                self.epoch = self.made.epoch()
         return spend(self.spent, {"targets": targets, "cpu_s": time.process_time() - cpu})
 
     def ranks(self, dataset: Dataset) -> np.ndarray:

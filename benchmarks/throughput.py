@@ -40,14 +40,14 @@ def trainer(dataset: Dataset, d_model: int, vocab_size: int = 30_000) -> Trainer
 def rate(made: Trainer) -> Callable[[], float]:
     """Targets per second of this thread's processor time over `STEPS` steps, after three to warm up: alone on the
     machine that is the clock's time, and other work slows it less."""
-    epoch = made._epoch()
+    epoch = made.epoch()
     for _ in range(3):
-        made._step(epoch)
+        made.step(epoch)
 
     def measure() -> float:
         made.at.batch = 0
         began = time.process_time()
-        return sum(made._step(epoch) for _ in range(STEPS)) / (time.process_time() - began)
+        return sum(made.step(epoch) for _ in range(STEPS)) / (time.process_time() - began)
 
     return measure
 
@@ -69,10 +69,10 @@ class Traffic(TorchDispatchMode):
 
 def step_numbers(made: Trainer) -> dict[str, float]:
     """FLOPs, bytes and targets of an average step."""
-    epoch, before = made._epoch(), made.at.flops
+    epoch, before = made.epoch(), made.at.flops
     made.at.batch = 0
     with Traffic() as traffic:
-        targets = sum(made._step(epoch) for _ in range(STEPS))
+        targets = sum(made.step(epoch) for _ in range(STEPS))
     return {
         "targets_per_step": targets / STEPS,
         "flops_per_step": (made.at.flops - before) / STEPS,

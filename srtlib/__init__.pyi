@@ -21,6 +21,7 @@ from .evaluation import evaluate as evaluate
 from .laws import estimators as estimators
 from .laws import frontiers as frontiers
 from .model import flops as flops
+from .model.making import new_model as new_model
 from .model.srt import SRT as SRT
 from .notebook import check_parameters as check_parameters
 from .params import ModelParams as ModelParams
@@ -36,5 +37,4 @@ from .studies.sweeping import scaling_experiments as scaling_experiments
 from .studies.sweeping import subsets as subsets
 from .studies.sweeping import sweep as sweep
 from .training import losses as losses
-from .training.trainer import new_model as new_model
 from .training.trainer import train as train

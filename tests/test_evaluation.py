@@ -7,10 +7,10 @@ import torch
 
 from srtlib.data.dataset import Dataset, build_dataset
 from srtlib.evaluation import _rank, evaluate, metrics, random_ndcg, ranks
+from srtlib.model.making import new_model
 from srtlib.model.packing import Layout, Sequences
 from srtlib.model.srt import NonFiniteError
 from srtlib.params import ModelParams
-from srtlib.training.trainer import new_model
 
 
 def test_metrics_by_hand() -> None:

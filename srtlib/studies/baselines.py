@@ -15,7 +15,10 @@ from srtlib.data import csr
 from srtlib.data.dataset import Dataset, Split
 from srtlib.data.text import dataset_bags, dataset_tokenizer
 from srtlib.params import ModelParams, Recipe, TrainParams, parse
-from srtlib.training.trainer import SELECT_BY, config_of, record_untrained, train
+from srtlib.training.identity import config_of
+from srtlib.training.provenance import record_untrained
+from srtlib.training.trainer import train
+from srtlib.training.validation import SELECT_BY
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # last items of histories, int [B] -> scores [B, items]
 UNTRAINED = ("popularity", "co_occurrence")

@@ -22,9 +22,11 @@ from srtlib.evaluation import ranks
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, part_of, weights_sha256
 from srtlib.params import FineTuning, Recipe, TrainParams
+from srtlib.training.identity import Tuning, config_of
 from srtlib.training.losses import NegativeSampler
 from srtlib.training.objective import Objective
-from srtlib.training.trainer import Tuning, config_of, record_untrained, train
+from srtlib.training.provenance import record_untrained
+from srtlib.training.trainer import train
 
 Fisher = dict[str, Tensor]
 

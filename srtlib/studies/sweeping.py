@@ -28,7 +28,8 @@ from srtlib.data.loading import SYNTHETIC, load_dataset
 from srtlib.params import Recipe, Scaling
 from srtlib.paths import runs_root
 from srtlib.recipes import recipe_for
-from srtlib.training.trainer import config_of, train
+from srtlib.training.identity import config_of
+from srtlib.training.trainer import train
 
 
 class SweepError(RuntimeError):

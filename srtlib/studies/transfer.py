@@ -14,13 +14,14 @@ import pandas as pd
 from srtlib.data.dataset import Dataset, concatenate
 from srtlib.data.loading import load_dataset
 from srtlib.evaluation import metrics, ranks
+from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse
 from srtlib.paths import write_text
 from srtlib.recipes import FIELD_LENGTHS, recipe_for
 from srtlib.studies import baselines
 from srtlib.studies.fine_tuning import Method, fine_tune, parse_method, shared_items
-from srtlib.training.trainer import new_model, train
+from srtlib.training.trainer import train
 
 BASELINES = (*baselines.UNTRAINED, "sasrec_full", "sasrec_sampled", "fixed_vectors")
 METHODS = (*BASELINES, *Method)

@@ -1,5 +1,11 @@
 from . import checkpoint as checkpoint
 from . import distributed as distributed
+from . import identity as identity
 from . import losses as losses
 from . import objective as objective
+from . import optimisation as optimisation
+from . import progress as progress
+from . import provenance as provenance
+from . import signals as signals
 from . import trainer as trainer
+from . import validation as validation

@@ -5,12 +5,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srtlib.data.dataset import Dataset
 from srtlib.model.flops import forward_flops, paper_forward_flops, paper_total_flops, training_flops
+from srtlib.model.making import new_model
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import part_of
 from srtlib.params import Architecture, ModelParams, TrainParams
 from srtlib.recipes import paper_recipe
 from srtlib.training.losses import NegativeSampler
-from srtlib.training.trainer import Objective, new_model
+from srtlib.training.objective import Objective
 
 
 @pytest.mark.parametrize("objective", ["sampled_softmax", "full_softmax"])

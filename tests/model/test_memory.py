@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from srtlib.data.dataset import Dataset
+from srtlib.model.making import new_model
 from srtlib.model.memory import free_bytes, largest_batch, resident, take
 from srtlib.model.packing import Sequences
 from srtlib.params import ModelParams, Recipe, TrainParams
-from srtlib.training.trainer import Objective, Trainer, new_model
+from srtlib.training.objective import Objective
+from srtlib.training.trainer import Trainer
 
 GPU = torch.device("meta")  # stands for a device that is not the CPU
 

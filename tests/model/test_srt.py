@@ -7,12 +7,12 @@ import torch.nn.functional as F
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import train_tokenizer
+from srtlib.model.making import new_model
 from srtlib.model.packing import Layout, Sequences
 from srtlib.model.srt import SRT, TokenBag, _flex_attention, attention
 from srtlib.params import Architecture, ModelParams, TrainParams, parse
 from srtlib.recipes import paper_recipe
 from srtlib.training.objective import Objective
-from srtlib.training.trainer import new_model
 
 
 def params(**changes: object) -> ModelParams:

@@ -7,9 +7,9 @@ import pytest
 
 from srtlib.data.loading import load_dataset
 from srtlib.evaluation import evaluate, random_ndcg
+from srtlib.model.making import new_model
 from srtlib.params import ModelParams, load_params
 from srtlib.studies.sweeping import scaling_experiments, sweep
-from srtlib.training.trainer import new_model
 
 NAME = "amazon_beauty_2014"
 pytestmark = pytest.mark.skipif(

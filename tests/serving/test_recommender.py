@@ -10,13 +10,14 @@ from torch import Tensor
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
 from srtlib.model.folder import items_table, read_items
+from srtlib.model.making import new_model
 from srtlib.model.packing import Layout
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams, Recipe
 from srtlib.runs.store import read_summary
 from srtlib.serving import recommender as recommend
 from srtlib.serving.recommender import Recommender
-from srtlib.training.trainer import new_model, train
+from srtlib.training.trainer import train
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 

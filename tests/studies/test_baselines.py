@@ -12,10 +12,11 @@ import torch
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
 from srtlib.evaluation import evaluate, metrics
+from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams, Recipe, TrainParams
 from srtlib.studies.baselines import co_occurrence, popularity, record_baseline, sasrec, score_ranks, text_vectors, tune
-from srtlib.training.trainer import new_model, train
+from srtlib.training.trainer import train
 
 QUICK = {"epochs": 2, "batch_size": 64, "n_negatives": 16, "learning_rate": 0.01}
 

@@ -10,6 +10,7 @@ import torch
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
 from srtlib.evaluation import evaluate
+from srtlib.model.making import new_model
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, part_of
 from srtlib.params import FineTuning, ModelParams, Recipe, TrainParams
@@ -25,8 +26,9 @@ from srtlib.studies.fine_tuning import (
     shared_items,
 )
 from srtlib.training.losses import NegativeSampler
-from srtlib.training.objective import Objective, make_optimizer
-from srtlib.training.trainer import new_model, train
+from srtlib.training.objective import Objective
+from srtlib.training.optimisation import make_optimizer
+from srtlib.training.trainer import train
 
 TUNE = TrainParams(epochs=2, batch_size=64, n_negatives=16, learning_rate=0.01)
 

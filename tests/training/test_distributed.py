@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from srtlib.data.dataset import Dataset
 from srtlib.params import Recipe
 from srtlib.training.losses import NegativeSampler
-from srtlib.training.trainer import _mix
+from srtlib.training.trainer import mixed_seed
 
 STEP = """
 import sys, torch
@@ -32,15 +32,15 @@ def trainer():
 
 given = trainer()
 given.sampler.draw = lambda shape: torch.arange(*shape)
-given._step(given._epoch())
+given.step(given.epoch())
 found = {name: p.grad for name, p in given.model.named_parameters()}
 
 usual, drawn = trainer(), []
 draw = usual.sampler.draw
 usual.sampler.draw = lambda shape: drawn.append(draw(shape)) or drawn[-1]
-epoch = usual._epoch()
-usual._step(epoch)
-usual._step(epoch)
+epoch = usual.epoch()
+usual.step(epoch)
+usual.step(epoch)
 found |= {"negatives": torch.stack(drawn), "loss": torch.tensor([given.at.loss_sum])}
 save_file(found, out / f"{distributed.rank()}.safetensors")
 """
@@ -86,5 +86,5 @@ def test_negatives_differ_between_processes_and_steps_from_one_seed(steps: dict[
     assert torch.equal(first, steps["one-0"]["negatives"])
     sampler = NegativeSampler(dataset.train_counts, "popularity")
     for step in (0, 1):
-        torch.manual_seed(_mix(0, step, 2 + 1))  # the second process's
+        torch.manual_seed(mixed_seed(0, step, 2 + 1))  # the second process's
         assert torch.equal(second[step], sampler.draw((16,)))

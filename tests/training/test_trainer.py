@@ -13,11 +13,15 @@ from safetensors.torch import load_file
 from srtlib import runs
 from srtlib.data.dataset import Dataset
 from srtlib.evaluation import evaluate
+from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Recipe, TrainParams
 from srtlib.training.checkpoint import load_checkpoint, save_checkpoint
-from srtlib.training.objective import Objective, learning_rate_factor, make_optimizer
-from srtlib.training.trainer import MAX_BAD_STEPS, DivergedError, Trainer, config_of, new_model, train
+from srtlib.training.identity import config_of
+from srtlib.training.objective import Objective
+from srtlib.training.optimisation import learning_rate_factor, make_optimizer
+from srtlib.training.progress import MAX_BAD_STEPS, DivergedError
+from srtlib.training.trainer import Trainer, train
 
 
 def with_train(recipe: Recipe, **changes: object) -> Recipe:
@@ -97,14 +101,14 @@ class StoppedError(Exception):
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, at_step: int) -> None:
-    whole = Trainer._step
+    whole = Trainer.step
 
     def step(self: Trainer, *args: object) -> int:
         if self.at.step == at_step:
             raise StoppedError
         return whole(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "step", step)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
@@ -213,7 +217,7 @@ def test_loss_spikes_are_skipped_and_counted(
     dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step 3 comes too early to be called a spike, 8 and 9 are spikes, 12 is high but not three times the mean."""
-    monkeypatch.setattr(sys.modules["srtlib.training.trainer"], "SPIKE_STEPS", 5)
+    monkeypatch.setattr(sys.modules["srtlib.training.progress"], "SPIKE_STEPS", 5)
     forward = Objective.forward
     factors = {3: 9.0, 8: 12.0, 9: 100.0, 12: 2.5}
     calls: list[int] = []
@@ -231,7 +235,7 @@ def test_loss_spikes_are_skipped_and_counted(
 def test_a_loss_that_stays_high_stops_the_training(
     dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["srtlib.training.trainer"], "SPIKE_STEPS", 5)
+    monkeypatch.setattr(sys.modules["srtlib.training.progress"], "SPIKE_STEPS", 5)
     forward = Objective.forward
     calls: list[int] = []
 
@@ -287,9 +291,9 @@ def test_compiled_training_equals_eager(dataset: Dataset, recipe: Recipe, tmp_pa
     ]
     trainers[1].sequences = trainers[0].sequences
     for trainer in trainers:
-        epoch = trainer._epoch()
+        epoch = trainer.epoch()
         for _ in range(3):
-            trainer._step(epoch)
+            trainer.step(epoch)
     for (name, one), two in zip(trainers[0].model.named_parameters(), trainers[1].model.parameters(), strict=True):
         if not name.endswith("qkv.bias"):  # keys' bias has no gradient but rounding, which Adam makes large
             torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,92 @@
+"""The judge of a run: validates as it goes, keeps the best weights, tests them once, and writes what it found."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from srtlib.data.dataset import Dataset, Split
+from srtlib.evaluation import metrics, ranks
+from srtlib.model.folder import items_table, write_card, write_items
+from srtlib.model.srt import SRT
+from srtlib.params import TrainParams
+from srtlib.runs.store import Run
+from srtlib.training.progress import Progress
+from srtlib.training.provenance import provenance
+
+SELECT_BY = "ndcg@5"  # the best checkpoint is the one with the highest validation value of this
+
+
+class Judge:
+    """Ranks the users of `judged_on` for one run. The best weights live in `folder`, as a model folder."""
+
+    def __init__(self, run: Run, params: TrainParams, dataset: Dataset, judged_on: Dataset, model: SRT) -> None:
+        self.run, self.params, self.dataset, self.judged_on = run, params, dataset, judged_on
+        self.features = model.features(judged_on)
+
+    @property
+    def folder(self) -> Path:
+        return self.run.path / "model"
+
+    def validate(self, model: SRT, at: Progress, patient: bool) -> None:
+        """Log the validation of `model`, and keep it if it is the best so far; else, unless `patient`, count that."""
+        values = metrics(self._ranks(model, "valid"))
+        at.last = values[SELECT_BY]
+        if at.last > at.best.get(SELECT_BY, -1.0):
+            at.best, at.best_step, at.validations_since_best = values, at.step, 0
+            model.save_pretrained(self.folder)
+        elif not patient:
+            at.validations_since_best += 1
+        loss = at.loss_sum / max(1, at.loss_steps)
+        at.loss_sum, at.loss_steps = 0.0, 0
+        self.run.log(
+            {
+                "step": at.step,
+                "epoch": at.epoch,
+                "flops": at.flops,
+                "flops_paper": at.flops_paper,
+                "targets_seen": at.targets_seen,
+                "train_loss": loss,
+                "wall_s": round(at.wall_s, 3),
+                **{f"valid_{name}": value for name, value in values.items()},
+            }
+        )
+
+    def finish(self, params: dict[str, int], at: Progress, device: torch.device) -> None:
+        """Test the best weights once, complete the model folder and write the summary.
+
+        params: numbers of parameters by group.
+        """
+        best = SRT.from_pretrained(self.folder, device)
+        rows = [row for row in self.run.rows() if f"valid_{SELECT_BY}" in row]
+        summary: dict[str, Any] = {
+            "params": params,
+            "flops": at.flops,
+            "flops_paper": at.flops_paper,
+            "targets_seen": at.targets_seen,
+            "wall_s": round(at.wall_s, 3),
+            "bad_steps": at.bad_steps,
+            "batch_size": at.batch_size,
+            "best_step": at.best_step,
+            "valid": {k: max(row[f"valid_{k}"] for row in rows) for k in at.best},
+            "valid_final": {k: rows[-1][f"valid_{k}"] for k in at.best},
+            "test": metrics(self._ranks(best, "test")),
+            "test_unseen": metrics(self._ranks(best, "test", exclude_seen=True)),
+            **provenance(device),
+        }
+        write_items(self.folder, items_table(self.judged_on, self.dataset))
+        write_card(self.folder, self.run.config, summary)
+        self.run.finish(summary)
+
+    def status(self, at: Progress) -> str:
+        """What a progress bar says."""
+        parts = [f"loss {at.loss_sum / max(1, at.loss_steps):.3f}"]
+        if at.best:
+            parts.append(f"{SELECT_BY} {at.last:.4f} (best {at.best[SELECT_BY]:.4f})")
+        if at.bad_steps:
+            parts.append(f"{at.bad_steps} bad steps skipped")
+        return ", ".join(parts)
+
+    def _ranks(self, model: SRT, split: Split, exclude_seen: bool = False) -> np.ndarray:
+        return ranks(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)
