@@ -1,2 +1,3 @@
+from . import histories as histories
 from . import recommender as recommender
 from . import search as search

@@ -4,10 +4,9 @@ Items are known by their text, so a catalogue may change without training. Shape
 """
 
 import hashlib
+import numbers
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srtlib.data.loading import check_items, timestamps
+from srtlib.data.loading import check_items
 from srtlib.data.text import token_bags
 from srtlib.model.folder import ITEMS, read_items, write_items
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, BagFeatures, Features, weights_sha256
 from srtlib.paths import home, make_folder
+from srtlib.serving.histories import Histories, Log, read_histories, read_ids
 from srtlib.serving.search import FaissIndex, recall, top_k
-
-Histories = Mapping[str, Sequence[str]] | pd.DataFrame
 
 CACHE_FROM = 100_000  # items; encoding fewer takes a second or two, and their vectors are not kept
 APPROXIMATE_FROM = 100_000  # items; fewer are searched exactly, which is as fast
@@ -51,7 +49,7 @@ class Recommender:
         self.model = model.eval()
         self.items = _checked(items)
         self._places = _index(self.items)
-        self.vectors = _vectors(model, self.items)
+        self.vectors = _finite(_vectors(model, self.items), self.items)
         self.index = FaissIndex(self.vectors) if approximate and len(self.items) >= APPROXIMATE_FROM else None
 
     @classmethod
@@ -95,8 +93,8 @@ class Recommender:
 
         Raises ValueError for a table that cannot be read, for k out of range, and for unknown items if strict.
         """
-        self._check_k(k)
-        log = self._read(histories, strict)
+        k = self._check_k(k)
+        log = read_histories(histories, self._places, strict)
         scores, found = torch.empty(0, k), torch.empty(0, k, dtype=torch.long)
         if len(log.with_history):
             scores, found = self._search(log, k, exclude_seen)
@@ -112,10 +110,12 @@ class Recommender:
         """The k items nearest to each of some items, by the cosine of their vectors.
 
         Columns: query, rank, item_id, title, score.
-        Raises ValueError for an item that is not in the catalogue.
+        Raises ValueError for what is no list of ids, and for an item that is not in the catalogue.
         """
-        self._check_k(k)
-        ids = np.array([str(item) for item in item_ids], dtype=object)
+        k = self._check_k(k)
+        ids = np.array(read_ids(item_ids, "the query"), dtype=object)
+        if not len(ids):
+            raise ValueError("the query is empty; expected at least one item id")
         items = torch.from_numpy(self._indices(ids))
         if (items < 0).any():
             raise ValueError(f"item {ids[items.numpy() < 0][0]!r} is not in the catalogue; add it with add_items")
@@ -134,7 +134,7 @@ class Recommender:
             raise ValueError(
                 f"{there.sum():,} items are in the catalogue already, {new['item_id'][there].iloc[0]!r} first"
             )
-        vectors = _encode(self.model, new)
+        vectors = _finite(_encode(self.model, new), new)
         self.items = pd.concat([self.items, new], ignore_index=True)
         self._places = _index(self.items)
         self.vectors = torch.cat([self.vectors, vectors])
@@ -143,34 +143,22 @@ class Recommender:
 
     def recall(self, histories: Histories, k: int = 10) -> float:
         """Share of the exact top k that approximate search finds for these users; 1 where search is exact."""
-        if self.index is None:
-            return 1.0
-        return recall(self.index, self._outputs(self._read(histories, strict=False)), self.vectors, k)
+        k, log = self._check_k(k), read_histories(histories, self._places, strict=False)
+        return 1.0 if self.index is None else recall(self.index, self._outputs(log), self.vectors, k)
 
-    def _check_k(self, k: int) -> None:
+    def _check_k(self, k: int) -> int:
+        if not isinstance(k, numbers.Integral) or isinstance(k, bool):
+            raise ValueError(f"k is {k!r}; expected a whole number")
         if not 1 <= k <= len(self.items):
             raise ValueError(f"k is {k}; expected 1 to {len(self.items):,}, the number of items in the catalogue")
+        return int(k)
 
     def _indices(self, item_ids: np.ndarray) -> np.ndarray:
         """Places in the catalogue, int64, -1 where an item is not there."""
         return self._places.get_indexer(pd.Index(item_ids, dtype=object)).astype(np.int64)
 
-    def _read(self, histories: Histories, strict: bool) -> "_Log":
-        users, table = _interactions(histories)
-        items = self._indices(table["item_id"].to_numpy(dtype=object))
-        unknown = items < 0
-        if unknown.any():
-            first = table["item_id"][unknown].iloc[0]
-            message = (
-                f"{unknown.sum():,} of {len(table):,} interactions name items outside the catalogue, {first!r} first"
-            )
-            if strict:
-                raise ValueError(f"{message}; expected none")
-            warnings.warn(f"{message}; they are dropped", stacklevel=3)
-        return _Log(users, table["user"].to_numpy()[~unknown], items[~unknown], int(unknown.sum()))
-
     @torch.no_grad()
-    def _outputs(self, log: "_Log") -> Tensor:
+    def _outputs(self, log: Log) -> Tensor:
         """What the transformer says after each history, [users with a history, D]."""
         outputs = self.vectors.new_empty(len(log.with_history), self.vectors.shape[1])
         offsets = np.searchsorted(log.user, np.append(log.with_history, len(log.users)))
@@ -179,15 +167,18 @@ class Recommender:
             outputs[users] = self.model(self.vectors[batch.items], batch.layout)[batch.supervised]
         return outputs
 
-    def _search(self, log: "_Log", k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
+    def _search(self, log: Log, k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
         queries = self._outputs(log)
         exclude = None
         if exclude_seen:
             rows = torch.from_numpy(np.searchsorted(log.with_history, log.user)).to(queries.device)
             exclude = rows, torch.from_numpy(log.item).to(queries.device)
-        if self.index is not None:
-            return self.index.top_k(queries, k, exclude)
-        return top_k(queries, self.vectors, k, exclude)
+        search = self.index.top_k(queries, k, exclude) if self.index else top_k(queries, self.vectors, k, exclude)
+        bad = (search[0].isnan() | search[0].isposinf()).any(1)
+        if bad.any():
+            user = log.users[log.with_history[int(bad.int().argmax())]]
+            raise ValueError(f"the scores of user {user!r} are not finite: the model's weights have diverged")
+        return search
 
     def _popular(self, users: np.ndarray, k: int) -> pd.DataFrame:
         """The same k most popular items for users of whom nothing is known."""
@@ -215,53 +206,48 @@ class Recommender:
         return pd.DataFrame(columns)
 
 
-@dataclass(frozen=True)
-class _Log:
-    """Known interactions. users: names [B]; user, item: int64 [n], by user and oldest first."""
-
-    users: np.ndarray
-    user: np.ndarray
-    item: np.ndarray
-    n_unknown: int
-
-    @cached_property
-    def with_history(self) -> np.ndarray:
-        """Users who have at least one known item, rising."""
-        return np.unique(self.user)
-
-
-def _interactions(histories: Histories) -> tuple[np.ndarray, pd.DataFrame]:
-    """Users in order of appearance, and a table of user (their number) and item_id, by user and oldest first."""
-    if not isinstance(histories, pd.DataFrame):
-        for user, items in histories.items():
-            if isinstance(items, str):
-                raise ValueError(f"the history of {user!r} is {items!r}; expected a list of item ids")
-        pairs = [(user, item) for user, items in histories.items() for item in (items if len(items) else [None])]
-        histories = pd.DataFrame(pairs, columns=["user_id", "item_id"])
-    missing = [column for column in ("user_id", "item_id") if column not in histories]
-    if missing:
-        found = ", ".join(map(str, histories.columns))
-        raise ValueError(f"histories: no column {', '.join(missing)}; found {found}")
-    if histories.empty or histories["user_id"].isna().any():
-        raise ValueError("histories: a row has no user_id" if len(histories) else "histories: no user is named")
-    number, users = pd.factorize(histories["user_id"].astype(str).to_numpy(dtype=object))
-    order = timestamps(histories["timestamp"], "histories") if "timestamp" in histories else np.arange(len(number))
-    table = pd.DataFrame({"user": number, "item_id": histories["item_id"].to_numpy(dtype=object), "order": order})
-    table = table.dropna(subset="item_id").sort_values(["user", "order"], kind="stable")
-    return users, table.assign(item_id=table["item_id"].astype(str))
-
-
 def _checked(items: pd.DataFrame) -> pd.DataFrame:
+    """The columns that are read, whole and of their types; ValueError, naming the item, where one cannot be."""
+    if not isinstance(items, pd.DataFrame):
+        raise ValueError(f"items are a {type(items).__name__}; expected a table of item_id, title")
     table = check_items(items)
-    table["count"] = items["count"].to_numpy(dtype=np.int64) if "count" in items else 0
+    table["count"] = _counts(items["count"], table["item_id"]) if "count" in items else 0
     if "vector" in items:
-        vectors = [np.asarray(vector, dtype=np.float32) for vector in items["vector"]]
+        vectors = [_vector(*pair) for pair in zip(items["vector"], table["item_id"], strict=True)]
         table["vector"] = pd.Series(vectors, dtype=object)
     return table
 
 
+def _counts(column: pd.Series, ids: pd.Series) -> np.ndarray:
+    counts = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~np.isfinite(counts) | (counts < 0) | (counts != np.floor(counts))
+    if bad.any():
+        given, item = column.iloc[bad.argmax()], ids.iloc[bad.argmax()]
+        raise ValueError(f"items: the count of {item!r} is {given!r}; expected a whole number, 0 or more")
+    return counts.astype(np.int64)
+
+
+def _vector(given: object, item: str) -> np.ndarray:
+    try:
+        vector = np.asarray(given, dtype=np.float32)
+    except (ValueError, TypeError):
+        vector = np.array(np.nan, dtype=np.float32)
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise ValueError(f"items: the vector of {item!r} is no list of finite numbers")
+    return vector
+
+
 def _index(items: pd.DataFrame) -> pd.Index:
     return pd.Index(items["item_id"].to_numpy(dtype=object), dtype=object)
+
+
+def _finite(vectors: Tensor, items: pd.DataFrame) -> Tensor:
+    """Item vectors as they are; ValueError where one is not finite."""
+    bad = ~torch.isfinite(vectors).all(1)
+    if bad.any():
+        first = items["item_id"].iloc[int(bad.int().argmax())]
+        raise ValueError(f"the model gives item {first!r} a vector that is not finite: its weights have diverged")
+    return vectors
 
 
 def _encode(model: SRT, items: pd.DataFrame) -> Tensor:

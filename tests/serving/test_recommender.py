@@ -1,5 +1,7 @@
+import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,7 +134,21 @@ def test_users_without_a_history_get_what_was_popular_in_training(recommender: R
     [
         ({"a": ["i1"]}, 41, "k is 41; expected 1 to 40, the number of items in the catalogue"),
         ({"a": ["i1"]}, 0, "k is 0; expected 1 to 40"),
+        ({"a": ["i1"]}, 2.0, "k is 2.0; expected a whole number"),
+        ({"a": ["i1"]}, "3", "k is '3'; expected a whole number"),
+        ({"a": ["i1"]}, True, "k is True; expected a whole number"),
+        ({"a": ["i1"]}, None, "k is None; expected a whole number"),
         ({"a": "i1"}, 5, "the history of 'a' is 'i1'; expected a list of item ids"),
+        ({"b": ["i1"], "a": None}, 5, "the history of 'a' is None; expected a list of item ids"),
+        ({"a": 7}, 5, "the history of 'a' is 7; expected a list of item ids"),
+        ({"a": {"i1", "i2"}}, 5, "the history of 'a' is .*; expected a list of item ids"),
+        ({"a": ["i1", None]}, 5, "the history of 'a' has None among its items"),
+        ({"a": ["i1", float("nan")]}, 5, "the history of 'a' has nan among its items"),
+        ({"a": [["i1"], ["i2"]]}, 5, r"the history of 'a' has \['i1'\] among its items"),
+        ({"a": np.array([["i1", "i2"]])}, 5, "the history of 'a' is .*; expected a list of item ids"),
+        (["i1", "i2"], 5, r"histories are \['i1', 'i2'\]; expected user -> list of item ids, or a table"),
+        ("i1", 5, "histories are 'i1'; expected user -> list"),
+        (None, 5, "histories are None; expected user -> list"),
         ({}, 5, "histories: no user is named"),
         (pd.DataFrame({"user": ["a"], "item_id": ["i1"]}), 5, "histories: no column user_id; found user, item_id"),
         (pd.DataFrame({"user_id": [None], "item_id": ["i1"]}), 5, "histories: a row has no user_id"),
@@ -143,9 +159,52 @@ def test_users_without_a_history_get_what_was_popular_in_training(recommender: R
         ),
     ],
 )
-def test_bad_requests_are_named(recommender: Recommender, histories: recommend.Histories, k: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_requests_are_named(recommender: Recommender, histories: Any, k: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
         recommender.recommend(histories, k)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("items", ["i1", None, 5, {"i1": 1}, [None], []])
+def test_a_query_that_is_no_list_is_named(recommender: Recommender, items: Any) -> None:
+    with pytest.raises(ValueError, match=r"^the query (is|has) .*; expected"):
+        recommender.similar(items)
+
+
+def test_lists_of_any_kind_are_histories_and_numpy_counts(recommender: Recommender) -> None:
+    expected = recommender.recommend({"ann": ["i1", "i2"]}, k=3)
+    for one in (("i1", "i2"), np.array(["i1", "i2"]), pd.Series(["i1", "i2"]), pd.Index(["i1", "i2"])):
+        pd.testing.assert_frame_equal(recommender.recommend({"ann": one}, np.int64(3)), expected)
+    pd.testing.assert_frame_equal(recommender.recommend(pd.Series({"ann": ["i1", "i2"]}), np.uint8(3)), expected)
+
+
+@pytest.mark.parametrize("count", [-1, float("nan"), float("inf"), 1.5, "many", None])
+def test_a_count_that_is_none_is_named(recommender: Recommender, count: Any) -> None:
+    items = recommender.items.astype({"count": object})
+    items.loc[7, "count"] = count
+    with pytest.raises(ValueError, match=r"^items: the count of 'i7' is .*; expected a whole number, 0 or more$"):
+        Recommender(recommender.model, items)
+
+
+@pytest.mark.parametrize("items", [None, "i1", ["i1"], {"item_id": ["a"], "title": ["b"]}])
+def test_items_that_are_no_table_are_named(recommender: Recommender, items: Any) -> None:
+    with pytest.raises(ValueError, match="expected a table of item_id, title"):
+        recommender.add_items(items)
+
+
+def test_scores_that_are_not_finite_are_refused(model: SRT, dataset: Dataset) -> None:
+    """Whether the items, the histories or only their product are beyond what a float holds."""
+    items = items_table(dataset, dataset)
+    for part, value in (("encoder.project.weight", torch.nan), ("final_norm.weight", torch.inf)):
+        broken = copy.deepcopy(model)
+        broken.get_parameter(part).data.fill_(value)
+        with pytest.raises(ValueError, match=r"not finite: .* diverged"):
+            Recommender(broken, items).recommend({"ann": ["i1", "i2"]}, k=3)
+    large = copy.deepcopy(model)
+    large.get_parameter("final_norm.weight").data.fill_(1e37)
+    large.get_parameter("encoder.project.weight").data.mul_(1e6)
+    with pytest.raises(ValueError, match="the scores of user 'ann' are not finite"):
+        Recommender(large, items).recommend({"ann": ["i1", "i2"]}, k=3)
 
 
 # The folder
@@ -199,6 +258,9 @@ def test_fixed_vectors_travel_with_the_items(tables: Tables, tmp_path: Path) -> 
     recommender.save(tmp_path)
     loaded = Recommender.load(tmp_path)
     assert torch.equal(loaded.vectors, model.encode_catalogue(torch.from_numpy(vectors), 40))
+    for bad in ([np.nan] * 6, "six", None):
+        with pytest.raises(ValueError, match="items: the vector of 'new' is no list of finite numbers"):
+            loaded.add_items(pd.DataFrame({"item_id": ["new"], "title": ["Ink"], "vector": [bad]}))
     with pytest.raises(ValueError, match="reads fixed vectors; expected a column vector of width 6"):
         loaded.add_items(pd.DataFrame({"item_id": ["new"], "title": ["Ink"]}))
 

@@ -1,0 +1,110 @@
+"""Histories as people give them, lists of ids or a table, read into numbers: whose, of which item, in order."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from srtlib.data.loading import timestamps
+
+Histories = Mapping[str, Sequence[str]] | pd.DataFrame
+LISTS = (list, tuple, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
+
+
+@dataclass(frozen=True)
+class Log:
+    """Known interactions. users: names [B]; user, item: int64 [n], by user and oldest first."""
+
+    users: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+    n_unknown: int
+
+    @cached_property
+    def with_history(self) -> np.ndarray:
+        """Users who have at least one known item, rising."""
+        return np.unique(self.user)
+
+
+def read_histories(histories: Histories, catalogue: pd.Index, strict: bool) -> Log:
+    """The interactions with items that are known.
+
+    Args:
+        histories: user -> item ids, oldest first; or a table of user_id, item_id[, timestamp].
+        catalogue: the known ids; an item's number is its place there.
+        strict: refuse unknown items, instead of dropping them with a warning.
+
+    Raises ValueError for histories that are neither, and for unknown items if strict.
+
+    >>> read_histories({"ann": ["p", "q"], "bob": ["q"]}, pd.Index(["q", "p"]), strict=True).item.tolist()
+    [1, 0, 0]
+    """
+    users, table = _interactions(histories)
+    items = catalogue.get_indexer(pd.Index(table["item_id"], dtype=object)).astype(np.int64)
+    unknown = items < 0
+    if unknown.any():
+        first = table["item_id"][unknown].iloc[0]
+        message = f"{unknown.sum():,} of {len(table):,} interactions name items outside the catalogue, {first!r} first"
+        if strict:
+            raise ValueError(f"{message}; expected none")
+        warnings.warn(f"{message}; they are dropped", stacklevel=3)
+    return Log(users, table["user"].to_numpy()[~unknown], items[~unknown], int(unknown.sum()))
+
+
+def read_ids(given: object, what: str) -> list[str]:
+    """Ids as text, in order.
+
+    Raises ValueError, naming what was given, for anything but a list (or array) of ids with none missing.
+
+    >>> read_ids(("p", 7), "the query")
+    ['p', '7']
+    >>> read_ids("p", "the query")
+    Traceback (most recent call last):
+    ...
+    ValueError: the query is 'p'; expected a list of item ids
+    """
+    if not isinstance(given, LISTS) or getattr(given, "ndim", 1) != 1:
+        raise ValueError(f"{what} is {_short(given)}; expected a list of item ids")
+    for item in given:
+        if (isinstance(item, Iterable) and not isinstance(item, str | bytes)) or pd.isna(item):
+            raise ValueError(f"{what} has {_short(item)} among its items; expected a list of item ids")
+    return [str(item) for item in given]
+
+
+def _interactions(histories: Histories) -> tuple[np.ndarray, pd.DataFrame]:
+    """Users in order of appearance, and a table of user (their number) and item_id, by user and oldest first."""
+    histories = _as_table(histories)
+    missing = [column for column in ("user_id", "item_id") if column not in histories]
+    if missing:
+        found = ", ".join(map(str, histories.columns))
+        raise ValueError(f"histories: no column {', '.join(missing)}; found {found}")
+    if histories.empty or histories["user_id"].isna().any():
+        raise ValueError("histories: a row has no user_id" if len(histories) else "histories: no user is named")
+    number, users = pd.factorize(histories["user_id"].astype(str).to_numpy(dtype=object))
+    order = timestamps(histories["timestamp"], "histories") if "timestamp" in histories else np.arange(len(number))
+    table = pd.DataFrame({"user": number, "item_id": histories["item_id"].to_numpy(dtype=object), "order": order})
+    table = table.dropna(subset="item_id").sort_values(["user", "order"], kind="stable")
+    return users, table.assign(item_id=table["item_id"].astype(str))
+
+
+def _as_table(histories: object) -> pd.DataFrame:
+    """user_id and item_id, one row per interaction, and one without an item for a user who has none."""
+    if isinstance(histories, pd.DataFrame):
+        return histories
+    if not isinstance(histories, Mapping | pd.Series):
+        raise ValueError(
+            f"histories are {_short(histories)}; expected user -> list of item ids, or a table of user_id, item_id"
+        )
+    lists: Iterable[tuple[object, object]] = histories.items()
+    known = [(user, read_ids(items, f"the history of {user!r}")) for user, items in lists]
+    nothing: list[str | None] = [None]
+    pairs = [(user, item) for user, items in known for item in (items or nothing)]
+    return pd.DataFrame(pairs, columns=["user_id", "item_id"], dtype=object)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
