@@ -19,14 +19,15 @@ def add_to(commands: Commands) -> None:
         "amazon --raw path/to/downloads --memory 4GB",
         "amazon --only-few 1M",
     )
-    one.add_argument("source", choices=["amazon"])
+    one.add_argument("source", help="amazon, or another of srtlib.data.preparing.SOURCES")
     one.add_argument("--raw", type=Path, help="a folder that has the raw files (default: download them)")
-    one.add_argument("--steps", help="some of download,items,transfer,users,samples,vocabulary (default: all)")
+    steps = "some of download,items,transfer,users,samples,vocabulary (default: all)"
+    one.add_argument("--steps", type=lambda text: text.split(","), help=steps)
     one.add_argument("--only-few", type=count, metavar="N", help="read only the first N ratings, for a trial")
-    one.add_argument("--seed", type=int, default=0, help="of the samples of users")
-    one.add_argument("--engine", choices=["duckdb", "spark"], default="duckdb")
+    one.add_argument("--seed", type=int, help="of the samples of users (default: 0)")
+    one.add_argument("--engine", choices=["duckdb", "spark"], help="default: duckdb")
     one.add_argument("--master", metavar="URL", help="of a Spark cluster (default: this machine)")
-    one.add_argument("--memory", default="4GB", help="of the engine; what needs more goes to disk (default: 4GB)")
+    one.add_argument("--memory", help="of the engine; what needs more goes to disk (default: 4GB)")
     one.add_argument("--threads", type=int, help="default: every core")
 
     among.add("list", list_all, "The data sets that there are.", "")
@@ -49,11 +50,11 @@ def add_to(commands: Commands) -> None:
 
 def prepare(options: argparse.Namespace) -> pd.DataFrame:
     with extra("amazon"):
-        from srtlib.data.amazon import sources as amazon
+        from srtlib.data import preparing
 
-    steps = options.steps.split(",") if options.steps else amazon.STEPS
-    names = ("raw", "only_few", "seed", "engine", "memory", "threads", "master")
-    return amazon.prepare(steps=steps, **{name: getattr(options, name) for name in names})
+    names = ("raw", "steps", "only_few", "seed", "engine", "memory", "threads", "master")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    return preparing.prepare_data(options.source, **given)
 
 
 def list_all(options: argparse.Namespace) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from . import engines as engines
 from . import importing as importing
 from . import loading as loading
 from . import pooling as pooling
+from . import preparing as preparing
 from . import statistics as statistics
 from . import synthetic as synthetic
 from . import synthetic_items as synthetic_items

@@ -14,7 +14,7 @@ from ibis.expr.types import Column, StringColumn, Table
 
 from srtlib.data.dataset import TEXT_FIELDS
 from srtlib.data.engines import expressions
-from srtlib.data.engines.engine import DuckDB
+from srtlib.data.engines.duckdb import DuckDB
 from srtlib.data.loading import load_dataset
 from srtlib.paths import home, make_folder, write_text
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("pyspark", reason="PySpark is not installed: make test-cluster")
 from srtlib.data.amazon.sources import prepare
-from srtlib.data.engines.engine import has_java
+from srtlib.data.engines.spark import has_java
 
 if not has_java():
     pytest.skip("Spark needs Java 17 or 21, and none is found", allow_module_level=True)

@@ -30,7 +30,7 @@ HOSTS = (  # of the release of 2018; the second is a mirror
     "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2",
 )
 HOST_2014 = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
-SOURCES = {
+FILES = {  # name -> addresses, tried in order
     RATINGS: [f"{host}/categoryFilesSmall/{RATINGS}" for host in HOSTS],
     METADATA: [f"{host}/metaFiles/{METADATA}" for host in HOSTS],
     **{file: [f"{HOST_2014}/{file}"] for files in TRANSFER.values() for file in files},
@@ -95,7 +95,7 @@ def prepare(
     with FileLock(job.work / ".lock"):
         job.remove_leftovers()
         if "download" in steps and raw is None:
-            for file, urls in SOURCES.items():
+            for file, urls in FILES.items():
                 download(urls, job.raw / file)
         wanted = [step for step in STEPS[1:] if step in steps]
         with connect(engine, job.scratch, memory, threads, master) as connected:

@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from ibis import _
 
 from srtlib.data.engines import expressions
-from srtlib.data.engines.engine import SHOWN, Engine
+from srtlib.data.engines.duckdb import SHOWN
+from srtlib.data.engines.engine import Engine
 from srtlib.data.loading import TABLES
 from srtlib.data.statistics import read_counts, statistics, tidy, vocabulary
 from srtlib.paths import home, make_folder, write_text

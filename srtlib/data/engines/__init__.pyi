@@ -1,3 +1,5 @@
+from . import duckdb as duckdb
 from . import engine as engine
 from . import expressions as expressions
 from . import lines as lines
+from . import spark as spark

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import ibis
+import ibis.expr.datatypes as dt
 import numpy as np
 import pandas as pd
 from ibis import _
@@ -20,10 +21,21 @@ from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
 MIN_RATINGS = 5  # of a user who is kept
 CATEGORIES, CATEGORY_LENGTH = 3, 40  # how many categories are kept, of those shorter than this [characters]
 ITEM = {"asin": "string", "title": "string", "brand": "string", "category": "array<string>"}
+RATING = ("item_id", "user_id", "rating", "timestamp")  # the columns of the ratings file, which has no header
 REVIEW = {"reviewerID": "string", "asin": "string", "overall": "string", "unixReviewTime": "string"}
 ASIN = r"['\"]asin['\"]\s*:\s*['\"]([^'\"]*)"
 PAGE_SCRIPT = "getTime"  # a title that says so is the JavaScript of a page
 TIE = 15  # hexadecimal digits of the hash that breaks ties: 60 bits, the most that fit a signed number
+
+
+def from_json(line: StringValue, structure: str, fields: Mapping[str, str]) -> StructValue:
+    """Both engines have it under this name, with a structure in their own words."""
+
+    @ibis.udf.scalar.builtin(name="from_json", signature=(("string", "string"), dt.Struct(fields)))
+    def parse(line, structure):  # type: ignore[no-untyped-def]
+        """The engine's."""
+
+    return parse(line, structure)
 
 
 # ---- items ----------------------------------------------------------------------------------------------------------
