@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from srtlib.data.dataset import Dataset, build_dataset
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import build_dataset
 from srtlib.evaluation import _rank, evaluate, metrics, random_ndcg, ranks
 from srtlib.model.making import new_model
 from srtlib.model.packing import Layout, Sequences
