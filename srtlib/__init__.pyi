@@ -1,6 +1,7 @@
 from . import cli as cli
 from . import data as data
 from . import evaluation as evaluation
+from . import extensions as extensions
 from . import figures as figures
 from . import laws as laws
 from . import model as model

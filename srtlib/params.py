@@ -109,9 +109,9 @@ class TrainParams(Params):
     it is the batch's token budget, with supervise=last the number of samples; `auto` is the largest that fits in GPU
     memory (on a CPU the recipe's own)."""
 
-    objective: Literal["sampled_softmax", "full_softmax"] = "sampled_softmax"
+    objective: str = Field(default="sampled_softmax", description="a key of srtlib.training.losses.OBJECTIVES")
     supervise: Literal["all", "last"] = "all"
-    negatives: Literal["popularity", "uniform"] = "popularity"
+    negatives: str = Field(default="popularity", description="a key of srtlib.training.losses.NEGATIVES")
     n_negatives: PositiveInt = 1000
     shared_negatives: bool = True
     logq_on_positive: bool = Field(default=False, description="subtract log q from the positive's score too")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from srtlib.extensions import look_up
 from srtlib.params import Architecture, ModelParams, Recipe, TrainParams, parse
 
 if TYPE_CHECKING:
@@ -123,9 +124,7 @@ def recipe_for(
     >>> recipe_for("srtlib", Architecture(d_model=8), load_dataset("synthetic"), {"epochs": 3}).train.epochs
     3
     """
-    if name not in RECIPES:
-        raise ValueError(f"recipe {name!r} is not known; expected one of {', '.join(sorted(RECIPES))}")
-    base = RECIPES[name](architecture, dataset.n_targets, dataset.text_fields)
+    base = look_up(RECIPES, name, "recipe")(architecture, dataset.n_targets, dataset.text_fields)
     given = dict(settings or {})
     if "seed" in given:
         raise ValueError(f"{source}: seed is no setting of a recipe; a run's seed is given beside it")

@@ -186,8 +186,7 @@ def diagonal_fisher(model: SRT, source: Dataset, params: TrainParams, n_examples
     fisher = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     model.eval()
     for i in range(n_examples):
-        negatives = sampler.draw((params.n_negatives,)) if params.objective == "sampled_softmax" else torch.empty(0)
-        loss, _ = objective(epoch.batch(i), negatives, sampler.log_q)
+        loss, _ = objective(epoch.batch(i), objective.draw(sampler, 1), sampler.log_q)
         gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
         for square, gradient in zip(fisher.values(), gradients, strict=True):
             if gradient is not None:

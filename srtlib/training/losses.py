@@ -1,26 +1,118 @@
-"""Negatives and objectives.
+"""Objectives and negatives, each found by name in a table: `OBJECTIVES`, `NEGATIVES`. Others are added from outside.
 
-Shapes: S supervised positions, K negatives, D width, I items. Scores are dot products, temperature 1, in float32 even
-where the model runs in bfloat16: with three digits, near-equal scores would tie.
+Shapes: S supervised positions, C candidates, K negatives, D width, U items encoded for a batch, I items. Scores are dot
+products, temperature 1, in float32 even where the model runs in bfloat16: with three digits, near-equal scores would
+tie.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from srtlib.extensions import look_up
 from srtlib.model.csr import ranges, row_numbers
+
+if TYPE_CHECKING:
+    from srtlib.params import TrainParams
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What an objective sees of a batch.
+
+    outputs: [S, D]; vectors: [U, D] of the batch's items; targets: int64 [S]; candidate_ids: int64 [C] shared by the
+    batch, or [S, C]; target_rows and candidate_rows: where these stand in `vectors` (None: candidate c in row c);
+    log_q: float32 [I], log-probabilities that negatives are drawn with.
+    """
+
+    outputs: Tensor
+    vectors: Tensor
+    targets: Tensor
+    candidate_ids: Tensor
+    target_rows: Tensor
+    candidate_rows: Tensor | None
+    log_q: Tensor
+
+    @property
+    def positives(self) -> Tensor:
+        """Vectors of the targets, [S, D]."""
+        return F.embedding(self.target_rows, self.vectors)
+
+    @property
+    def candidates(self) -> Tensor:
+        """Vectors of the candidates, [C, D] or [S, C, D]."""
+        return self.vectors if self.candidate_rows is None else F.embedding(self.candidate_rows, self.vectors)
+
+
+class Loss(Protocol):
+    """An objective: the mean loss of a batch's targets, in nats.
+
+    whole_catalogue: the candidates are all items, C = I; else they are drawn negatives, C = K.
+    """
+
+    whole_catalogue: bool
+
+    def __call__(self, scored: Scored, params: TrainParams) -> Tensor: ...
+
+
+class SampledSoftmax:
+    """`sampled_softmax` as an objective."""
+
+    whole_catalogue = False
+
+    def __call__(self, scored: Scored, params: TrainParams) -> Tensor:
+        return sampled_softmax(
+            scored.outputs,
+            scored.positives,
+            scored.candidates,
+            scored.targets,
+            scored.candidate_ids,
+            scored.log_q,
+            params.logq_on_positive,
+        )
+
+
+class FullSoftmax:
+    """`full_softmax` as an objective."""
+
+    whole_catalogue = True
+
+    def __call__(self, scored: Scored, params: TrainParams) -> Tensor:
+        return full_softmax(scored.outputs, scored.candidates, scored.targets)
+
+
+OBJECTIVES: dict[str, Loss] = {"sampled_softmax": SampledSoftmax(), "full_softmax": FullSoftmax()}
+
+
+def popularity(train_counts: np.ndarray) -> np.ndarray:
+    """q proportional to (training count + 1), as in the paper's code."""
+    return train_counts + 1.0
+
+
+def uniform(train_counts: np.ndarray) -> np.ndarray:
+    """q = 1 / I."""
+    return np.ones(len(train_counts))
+
+
+# How often items are drawn as negatives: training counts [I] -> weights, float64 [I], of any sum.
+NEGATIVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"popularity": popularity, "uniform": uniform}
 
 
 class NegativeSampler:
-    """Draws negatives with replacement from a fixed distribution over the catalogue.
+    """Draws negatives with replacement from a fixed distribution over the catalogue, one of `NEGATIVES`.
 
-    popularity: q proportional to (training count + 1), as the paper's code; uniform: 1 / I.
-    Drawing inverts the cumulative distribution, on the device.
+    Drawing inverts the cumulative distribution, on the device. Raises ValueError for a kind that is not known.
     """
 
     def __init__(self, train_counts: np.ndarray, kind: str, device: torch.device | str = "cpu") -> None:
-        weights = np.ones(len(train_counts)) if kind == "uniform" else train_counts + 1.0
+        weights = look_up(NEGATIVES, kind, "negatives")(train_counts)
         self.cumulative = torch.as_tensor(np.cumsum(weights)).to(device)
         self.log_q = torch.as_tensor(np.log(weights / weights.sum()), dtype=torch.float32).to(device)
 

@@ -12,18 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srtlib.extensions import look_up
 from srtlib.model.flops import BatchShape
 from srtlib.model.memory import take
 from srtlib.model.packing import Batch
 from srtlib.model.srt import SRT, BagFeatures, Features
-from srtlib.training.losses import full_softmax, sampled_softmax
+from srtlib.training.losses import OBJECTIVES, NegativeSampler, Scored
 
 if TYPE_CHECKING:
     from srtlib.params import TrainParams
 
 
 class Objective(nn.Module):
-    """The loss of a batch: encodes each item once, runs the transformer, scores targets against negatives.
+    """The loss of a batch: encodes each item once, runs the transformer, and has one of `OBJECTIVES` score.
 
     `transform` is the transformer as it is called.
     """
@@ -32,6 +33,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.params = params
+        self.loss = look_up(OBJECTIVES, params.objective, "objective")
         self.n_items = n_items
         self.features = features
         self.transform = model.forward
@@ -41,37 +43,31 @@ class Objective(nn.Module):
         many distinct items a batch has differs."""
         self.transform = torch.compile(self.model.forward, dynamic=False)
 
+    def draw(self, sampler: NegativeSampler, n_targets: int) -> Tensor:
+        """Negatives for so many targets: int64 [K] shared, or [targets, K]; K = 0 where the objective needs none."""
+        k = 0 if self.loss.whole_catalogue else self.params.n_negatives
+        return sampler.draw((k,) if self.params.shared_negatives else (n_targets, k))
+
     def forward(self, batch: Batch, negative_ids: Tensor, log_q: Tensor) -> tuple[Tensor, BatchShape]:
         """Mean loss over the batch's targets, and what was computed on."""
-        full = self.params.objective == "full_softmax"
-        if full:
-            used, places = torch.arange(self.n_items, device=batch.items.device), None
-            inputs, targets = batch.items.long(), batch.targets.long()
+        items, targets = batch.items.long(), batch.targets.long()
+        rows: Tensor | None
+        if self.loss.whole_catalogue:
+            used = candidates = torch.arange(self.n_items, device=items.device)
+            inputs, target_rows, rows = items, targets, None
         else:
-            everything = torch.cat([batch.items.long(), batch.targets.long(), negative_ids.flatten()])
-            used, places = torch.unique(everything, return_inverse=True)
-            n_tokens, n_targets = len(batch.items), len(batch.targets)
-            inputs, targets, negatives = places.split([n_tokens, n_targets, negative_ids.numel()])
+            candidates = negative_ids
+            used, places = torch.unique(torch.cat([items, targets, candidates.flatten()]), return_inverse=True)
+            inputs, target_rows, others = places.split([len(items), len(targets), candidates.numel()])
+            rows = others.view(candidates.shape)
         vectors = self.model.encode(self.features, used)
         outputs = self.transform(F.embedding(inputs, vectors), batch.layout)
         if self.params.supervise == "last" or len(batch.supervised) < len(outputs):
             outputs = outputs[batch.supervised]
-        if full:
-            loss = full_softmax(outputs, vectors, targets)
-        else:
-            loss = sampled_softmax(
-                outputs,
-                F.embedding(targets, vectors),
-                F.embedding(negatives.view(negative_ids.shape), vectors),
-                batch.targets.long(),
-                negative_ids,
-                log_q,
-                self.params.logq_on_positive,
-            )
-        return loss, self._shape(batch, used, negative_ids)
+        loss = self.loss(Scored(outputs, vectors, targets, candidates, target_rows, rows, log_q), self.params)
+        return loss, self._shape(batch, used, candidates.shape[-1])
 
-    def _shape(self, batch: Batch, used: Tensor, negative_ids: Tensor) -> BatchShape:
-        n_scored = self.n_items if self.params.objective == "full_softmax" else negative_ids.shape[-1]
+    def _shape(self, batch: Batch, used: Tensor, n_scored: int) -> BatchShape:
         item_tokens = 0
         if isinstance(self.features, BagFeatures):
             item_tokens = sum(int((take(o, used + 1) - take(o, used)).sum()) for o in self.features.offsets.values())

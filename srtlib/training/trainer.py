@@ -19,18 +19,19 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from srtlib.data.dataset import Dataset
+from srtlib.extensions import look_up
 from srtlib.model.flops import BatchShape, paper_total_flops, training_flops
 from srtlib.model.making import new_model
 from srtlib.model.memory import largest_batch
 from srtlib.model.packing import Batch, Epoch, Sequences
 from srtlib.model.srt import SRT, part_of
-from srtlib.params import Recipe
+from srtlib.params import Recipe, TrainParams
 from srtlib.recipes import usual_batch_size
 from srtlib.runs.store import Run, read_summary, run_id
 from srtlib.training import distributed
 from srtlib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from srtlib.training.identity import Tuning, config_of
-from srtlib.training.losses import NegativeSampler
+from srtlib.training.losses import NEGATIVES, OBJECTIVES, NegativeSampler
 from srtlib.training.objective import Objective
 from srtlib.training.optimisation import learning_rate_factor, make_optimizer
 from srtlib.training.progress import DivergedError, Progress
@@ -58,8 +59,10 @@ def train(
     A run of the same configuration that was interrupted is resumed; a finished one is not trained again. Under
     torchrun the processes share each batch (DDP) and the first one evaluates and writes. Ctrl-C lets the step end,
     writes a checkpoint and raises KeyboardInterrupt. Raises DivergedError after ten bad steps in a row, naming the
-    first, and OSError where the store cannot be written; what was recorded before stays.
+    first, and OSError where the store cannot be written; what was recorded before stays. Raises ValueError, before
+    there is a run, for names that are not known and for data without a training target.
     """
+    _check(recipe.train, dataset)
     config = config_of(dataset, recipe, panel, tuning)
     place = distributed.setup(pick_device(device))
     path = runs / run_id(config)
@@ -221,13 +224,7 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> tuple[Tensor, BatchShape]:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
-            return self.objective(batch, self._negatives(batch), self.sampler.log_q)
-
-    def _negatives(self, batch: Batch) -> Tensor:
-        if self.params.objective == "full_softmax":
-            return torch.empty(0, dtype=torch.long, device=self.device)
-        k = self.params.n_negatives
-        return self.sampler.draw((k,) if self.params.shared_negatives else (len(batch.targets), k))
+            return self.objective(batch, self.loss.draw(self.sampler, len(batch.targets)), self.sampler.log_q)
 
     def _freeze(self) -> None:
         """Turn the gradients of this epoch's frozen parts off, of the others on."""
@@ -271,6 +268,16 @@ class Trainer:
 def pick_device(device: str | None = None) -> torch.device:
     """The device asked for, else a CUDA GPU if there is one, else the CPU."""
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _check(params: TrainParams, dataset: Dataset) -> None:
+    look_up(OBJECTIVES, params.objective, "objective")
+    look_up(NEGATIVES, params.negatives, "negatives")
+    if not dataset.n_targets:
+        raise ValueError(
+            f"{dataset.name} has no training target: no user has more than three interactions, of which the last two "
+            "are for validation and test; expected users with four or more"
+        )
 
 
 @contextmanager

@@ -3,7 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from srtlib.training.losses import NegativeSampler, full_softmax, sampled_softmax
+from srtlib.params import TrainParams
+from srtlib.training.losses import OBJECTIVES, NegativeSampler, Scored, full_softmax, sampled_softmax
 
 S, K, D, N_ITEMS = 12, 7, 5, 9
 
@@ -110,3 +111,27 @@ def test_negatives_follow_their_distribution(kind: str) -> None:
     np.testing.assert_allclose(sampler.log_q.numpy(), np.log(q), rtol=1e-6)
     chi_square = ((drawn - n * q) ** 2 / (n * q)).sum()
     assert chi_square < 18.5  # 99.9% point with 4 degrees of freedom
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_every_objective_sees_the_batchs_vectors(name: str, shared: bool) -> None:
+    """Through the table, from rows of the encoded items, against the function of plain vectors."""
+    x = inputs(shared)
+    params, loss = TrainParams(objective=name, shared_negatives=shared), OBJECTIVES[name]
+    used = torch.arange(N_ITEMS)
+    ids, rows = (used, None) if loss.whole_catalogue else (x["ids"], x["ids"])
+    found = loss(Scored(x["outputs"], x["catalogue"], x["targets"], ids, x["targets"], rows, x["q"]), params)
+    given = x["outputs"], x["catalogue"]
+    if loss.whole_catalogue:
+        expected = full_softmax(*given, x["targets"])
+    else:
+        own, others = x["catalogue"][x["targets"]], x["catalogue"][x["ids"]]
+        expected = sampled_softmax(x["outputs"], own, others, x["targets"], x["ids"], x["q"], False)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["unifrom", "", "Uniform"])
+def test_negatives_of_a_mistyped_name_are_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"negatives '{kind}' is not known; expected one of popularity, uniform"):
+        NegativeSampler(np.ones(3), kind)

@@ -1,4 +1,5 @@
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -6,16 +7,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from srtlib import runs
 from srtlib.data.dataset import Dataset
+from srtlib.data.loading import build_dataset
 from srtlib.evaluation import evaluate
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Recipe, TrainParams
+from srtlib.paths import project_root
+from srtlib.training import losses
 from srtlib.training.checkpoint import load_checkpoint, save_checkpoint
 from srtlib.training.identity import config_of
 from srtlib.training.objective import Objective
@@ -64,6 +69,42 @@ def test_every_option_trains(dataset: Dataset, recipe: Recipe, tmp_path: Path, c
     losses = runs.curves(tmp_path)["train_loss"]
     assert losses.iloc[-1] < losses.iloc[0]
     assert summary["targets_seen"] == 3 * dataset.n_targets
+
+
+@pytest.mark.parametrize(("what", "known"), [("objective", "full_softmax"), ("negatives", "popularity")])
+def test_a_mistyped_name_is_refused_before_there_is_a_run(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, what: str, known: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{what} 'unifrom' is not known; expected one of {known}"):
+        train(with_train(recipe, **{what: "unifrom"}), dataset, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("n_users", [1, 7])
+def test_data_without_a_training_target_are_refused_before_there_is_a_run(
+    n_users: int, tables: tuple[pd.DataFrame, pd.DataFrame], recipe: Recipe, tmp_path: Path
+) -> None:
+    """Users of exactly three interactions: one to start from, one for validation, one for test."""
+    log, items = tables
+    first = log.sort_values("timestamp").groupby("user_id").head(3)
+    data = build_dataset(first[first["user_id"].isin(first["user_id"].unique()[:n_users])], items, "threes")
+    with pytest.raises(ValueError, match="threes has no training target: no user has more than three interactions"):
+        train(recipe, data, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_objective_and_negatives_from_outside_train(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example that the book shows, as a user would run it; and negatives that only draw item 3."""
+    monkeypatch.setitem(losses.OBJECTIVES, "binary_cross_entropy", None)  # gone again afterwards
+    made = runpy.run_path(str(project_root() / "tests" / "examples" / "objective.py"))
+    assert isinstance(losses.OBJECTIVES["binary_cross_entropy"], made["BinaryCrossEntropy"])
+    monkeypatch.setitem(losses.NEGATIVES, "one", lambda counts: np.eye(len(counts))[3] + 1e-9)
+    train(with_train(recipe, objective="binary_cross_entropy", negatives="uniform"), dataset, tmp_path / "a")
+    found = runs.curves(tmp_path / "a")["train_loss"]
+    assert found.iloc[-1] < found.iloc[0]
+    assert set(losses.NegativeSampler(dataset.train_counts, "one").draw((50,)).tolist()) == {3}
 
 
 def test_the_same_seed_gives_the_same_numbers(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
