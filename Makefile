@@ -1,4 +1,4 @@
-# make scaling | test | test-cluster | book | lint | setup | clean          (see README.md)
+# make scaling | test | test-cluster | test-wheel | book | lint | setup | clean          (see README.md)
 PYTHON  ?= python3
 SIZE    ?= S
 DATASET ?= synthetic
@@ -15,7 +15,7 @@ CHECK := import sys; sys.tracebacklimit = 0; \
   seed.isdigit() or sys.exit(f"SEED={seed} is not a seed; expected a whole number"); \
   load_params(size); load_dataset(dataset, seed=int(seed))
 
-.PHONY: setup scaling test test-cluster book lint clean
+.PHONY: setup scaling test test-cluster test-wheel book lint clean
 
 setup: .venv/.done
 
@@ -40,6 +40,9 @@ test: setup
 test-cluster: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cluster,spark]"
 	$(BIN)/pytest tests/cluster
+
+test-wheel: setup
+	$(BIN)/pytest tests/wheel
 
 book: setup
 	$(BIN)/jupyter-book build . --all -W -n --keep-going

@@ -259,20 +259,30 @@ def _expected_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
 
 
 def load_params(size: str, folder: Path | None = None) -> SizeParams:
-    """Read params/<size>.yaml.
+    """Read params/<size>.yaml, or a file of your own that is written like it.
 
-    Raises ValueError for a size that does not exist and for unknown keys or wrong types.
+    Args:
+        size: S, M, L or XL; or the path of a .yaml file.
+        folder: where the sizes' files are (default: those that come with srtlib).
+
+    Raises ValueError for a size that does not exist and for unknown keys or wrong types, OSError for a file that
+    cannot be read.
 
     >>> load_params("Q")
     Traceback (most recent call last):
     ...
-    ValueError: size 'Q' is not known; expected one of S, M, L, XL
+    ValueError: size 'Q' is not known; expected one of S, M, L, XL, or a file like params/S.yaml
     """
-    if size not in SIZES:
-        raise ValueError(f"size {size!r} is not known; expected one of {', '.join(SIZES)}")
-    path = (folder or project_root() / "params") / f"{size}.yaml"
+    path = Path(size)
+    expected = f"expected one of {', '.join(SIZES)}, or a file like params/S.yaml"
+    if size in SIZES:
+        path = (folder or project_root() / "params") / f"{size}.yaml"
+    elif path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"size {size!r} is not known; {expected}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; {expected}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
-    return parse(SizeParams, values, path.name)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(SizeParams, values, str(path))

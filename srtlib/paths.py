@@ -1,4 +1,4 @@
-"""Where things live: the project's root, the folder of prepared data, and folders that appear whole or not at all."""
+"""Where things live: parameters, prepared data, runs; and folders that appear whole or not at all."""
 
 import os
 import shutil
@@ -6,24 +6,36 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
+
+
+def checkout() -> Path | None:
+    """The checkout that srtlib is imported from, whatever the current directory is; None where it is installed."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "params").is_dir() else None
+
 
 def project_root() -> Path:
-    """The checkout that holds srtlib and params/, whatever the current directory is.
+    """The folder that holds params/ and results/: the checkout, else what an installed srtlib brings of them.
 
-    >>> (project_root() / "srtlib").is_dir()
+    >>> (project_root() / "params" / "S.yaml").is_file()
     True
     """
-    return Path(__file__).resolve().parent.parent
+    return checkout() or Path(__file__).resolve().parent / "_shipped"
 
 
 def home() -> Path:
-    """The folder of prepared data and caches: the environment variable SRT_HOME, else data/ at the root."""
-    return Path(os.environ.get("SRT_HOME") or project_root() / "data")
+    """The folder of prepared data and caches: the environment variable SRT_HOME, else data/ in a checkout, else the
+    user's cache folder of the platform."""
+    if given := os.environ.get("SRT_HOME"):
+        return Path(given)
+    root = checkout()
+    return root / "data" if root else platformdirs.user_cache_path("srtlib", appauthor=False)
 
 
 def runs_root() -> Path:
-    """The default store of runs, out/runs at the root."""
-    return project_root() / "out" / "runs"
+    """The default store of runs: the environment variable SRT_RUNS, else out/runs in a checkout, else ./out/runs."""
+    return Path(os.environ.get("SRT_RUNS") or (checkout() or Path.cwd()) / "out" / "runs")
 
 
 def dataset_folders() -> list[Path]:

@@ -33,6 +33,14 @@ def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
         load_params("S", tmp_path)
 
 
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("scaling: {interactions: [10], models: [{d_model: 8}], panel_users: 5}")
+    assert load_params(str(path)).scaling.panel_users == 5
+    with pytest.raises(FileNotFoundError, match=r"other.yaml: no such file; expected one of S, M, L, XL, or a file"):
+        load_params(str(tmp_path / "other.yaml"))
+
+
 def test_sizes_grow() -> None:
     studies = [load_params(size).scaling for size in ("S", "M", "L", "XL")]
     assert [len(s.models) * len(s.interactions) for s in studies] == sorted(

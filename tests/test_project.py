@@ -13,6 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import srtlib
 from srtlib.params import SIZES, SizeParams, load_params
 from srtlib.paths import project_root
 
@@ -199,4 +200,4 @@ def test_commands_in_the_readme_and_in_ci_exist() -> None:
 
 
 def test_citation_has_the_package_version() -> None:
-    assert read_yaml("CITATION.cff")["version"] == PYPROJECT["version"]
+    assert read_yaml("CITATION.cff")["version"] == srtlib.__version__

@@ -34,11 +34,11 @@ def add_to(commands: Commands) -> None:
     one = commands.add(
         "sweep",
         sweep,
-        "Run the scaling study of a parameters file; finished runs are skipped.",
-        "params/S.yaml --dataset synthetic",
-        "RAY_ADDRESS=head:6379 srt sweep params/L.yaml --engine ray --num-gpus 1 --runs /shared/runs",
+        "Run the scaling study of a size; finished runs are skipped.",
+        "S --dataset synthetic",
+        "RAY_ADDRESS=head:6379 srt sweep L --engine ray --num-gpus 1 --runs /shared/runs",
     )
-    one.add_argument("params", type=Path, help="params/<size>.yaml")
+    one.add_argument("size", help="S, M, L, XL, or a file like params/S.yaml")
     one.add_argument("--dataset", default="synthetic")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
@@ -77,7 +77,7 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
 def sweep(options: argparse.Namespace) -> dict[str, Any]:
     from srtlib.studies import sweeping
 
-    study = load_params(options.params.stem, options.params.parent).scaling
+    study = load_params(options.size).scaling
     experiments = sweeping.scaling_experiments(study, options.dataset, options.seed)
     table = sweeping.sweep(experiments, options.runs, options.workers, engine=options.engine, num_gpus=options.num_gpus)
     best = table.sort_values("valid_ndcg@5").iloc[-1]

@@ -2,8 +2,8 @@
 
 119 runs (116 distinct configurations, three of them repeated) on five samples of the Amazon Product Data,
 with a validation every five epochs and one test. Source: github.com/mercadolibre/srt, MIT licence.
-`srtlib.runs.table` and `srtlib.runs.curves` are the way to read them; any store that the authors' code
-wrote reads the same.
+`srtlib.runs.table("published")` and `srtlib.runs.curves("published")` read them from the tables that come with
+srtlib, written by `export_published`; any store that the authors' code wrote reads the same.
 
 >>> round(float(predict_from_compute(1e16)), 3), round(float(predict_from_data(1e7, 4e6)), 3)
 (0.111, 0.108)
@@ -23,11 +23,23 @@ import numpy.typing as npt
 import pandas as pd
 import pooch
 
-from srtlib.paths import home
+from srtlib.paths import home, write_text
 
 COMMIT = "16345a357ef8a9fcbb8cc66b0a9647f7bb186078"
 URL = f"https://raw.githubusercontent.com/mercadolibre/srt/{COMMIT}/mlruns.sqlite.bz2"
 SHA256 = "498dadb536615da8295fb1bc2e3fe92911b4b1331828ac320c390ca36213d2f4"
+
+SOURCE = f"""# The authors' recorded runs
+
+The 119 finished runs of P. Zivic, H. Vazquez and J. Sánchez, *Scaling Sequential Recommendation Models with
+Transformers* (SIGIR 2024), and their validations every five epochs: the values of the authors' MLflow store, nothing
+rounded, under the column names of `srtlib.runs.COLUMNS` and `CURVE_COLUMNS`.
+
+- Store: {URL}
+- SHA-256: {SHA256}
+- Licence: MIT, the authors of github.com/mercadolibre/srt
+- Written by `srtlib.runs.published.export_published`
+"""
 
 _INTEGERS = {
     "n_items": "n_items",
@@ -71,6 +83,13 @@ def published_store() -> Path:
         raise FileNotFoundError(
             f"the published runs are {place} and cannot be downloaded from {URL} ({type(error).__name__})"
         ) from error
+
+
+def export_published(folder: Path) -> None:
+    """Write the authors' runs into `folder`: runs.csv, curves.csv and SOURCE.md, which says where they come from."""
+    for name, frame in zip(("runs", "curves"), read_mlflow(published_store()), strict=True):
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False))
+    write_text(folder / "SOURCE.md", SOURCE)
 
 
 COMPUTE_LAW = {"A": 0.396, "k": 0.18, "m": 24.44, "d": 0.247}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from srtlib.paths import project_root, write_text
-from srtlib.runs.published import published_store, read_mlflow
+from srtlib.runs.published import read_mlflow
 from srtlib.runs.store import finished_paths, read_rows, read_summary
 
 
@@ -127,7 +127,7 @@ def _read(source: Path | str, kind: str) -> pd.DataFrame:
 
 def _locate(source: Path | str) -> Path:
     if str(source) == "published":
-        return published_store()
+        return project_root() / "results" / "published"
     path = Path(str(source).removeprefix("sqlite:///"))
     for candidate in (path, project_root() / path):
         if candidate.exists():

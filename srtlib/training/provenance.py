@@ -12,22 +12,26 @@ import torch
 
 from srtlib.data.dataset import Split
 from srtlib.evaluation import metrics
-from srtlib.paths import project_root
+from srtlib.paths import checkout
 from srtlib.runs.store import Run
 
 
 def provenance(device: torch.device) -> dict[str, str]:
     """Device, code version, commit and date of a result."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    git = subprocess.run(
-        ["git", "-C", str(project_root()), "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
     return {
         "device": name,
         "version": version("srtlib"),
-        "commit": git.stdout.strip() or "unknown",
+        "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _commit() -> str:
+    if (root := checkout()) is None:
+        return "unknown"
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def record_untrained(

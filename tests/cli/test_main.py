@@ -70,8 +70,9 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
             ["recommend", "--model", "MODEL", "--history", "FOLDER/items.csv", "--items", "FOLDER/interactions.csv"],
             "items: no column title; found user_id",
         ),
-        (["sweep", "params/Q.yaml"], "size 'Q' is not known; expected one of S, M, L, XL"),
-        (["sweep", "params/S.yaml", "--dataset", "FOLDER", "--num-gpus", "1"], "num_gpus is for the Ray engine"),
+        (["sweep", "Q"], "size 'Q' is not known; expected one of S, M, L, XL"),
+        (["sweep", "params/Q.yaml"], "params/Q.yaml: no such file; expected one of S, M, L, XL"),
+        (["sweep", "S", "--dataset", "FOLDER", "--num-gpus", "1"], "num_gpus is for the Ray engine"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(

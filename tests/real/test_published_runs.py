@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from srtlib import runs
+from srtlib.paths import project_root
 from srtlib.runs import published
 
 STORE = Path(os.environ.get("SRT_DATA", "")) / "published_runs" / "mlruns.sqlite.bz2"
@@ -48,6 +49,16 @@ def curves() -> pd.DataFrame:
 
 def test_the_file_is_the_pinned_one() -> None:
     assert hashlib.sha256(STORE.read_bytes()).hexdigest() == published.SHA256
+
+
+def test_the_tables_that_come_with_srtlib_are_the_store(
+    table: pd.DataFrame, curves: pd.DataFrame, tmp_path: Path
+) -> None:
+    pd.testing.assert_frame_equal(runs.table("published"), table, check_exact=True, check_dtype=False)
+    pd.testing.assert_frame_equal(curves, runs.curves(f"sqlite:///{STORE}"), check_exact=True, check_dtype=False)
+    published.export_published(tmp_path)
+    for path in (project_root() / "results" / "published").iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
 def test_counts(table: pd.DataFrame, curves: pd.DataFrame) -> None:
