@@ -29,7 +29,7 @@ HOSTS = (  # of the release of 2018; the second is a mirror
     "https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_v2",
     "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2",
 )
-HOST_2014 = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+HOST_2014 = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 FILES = {  # name -> addresses, tried in order
     RATINGS: [f"{host}/categoryFilesSmall/{RATINGS}" for host in HOSTS],
     METADATA: [f"{host}/metaFiles/{METADATA}" for host in HOSTS],
