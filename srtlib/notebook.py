@@ -1,8 +1,14 @@
 """What the notebooks of the book need and nothing else does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import pandas as pd
+
+from srtlib.paths import project_root
 from srtlib.runs.published import published_store
+
+CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
 
 
 def check_parameters(namespace: Mapping[str, object], *known: str) -> None:
@@ -42,3 +48,28 @@ def skip_cells_without(runs: str) -> None:
             raise
         print(f"Skipped: {error}")
         shell.input_transformers_cleanup.insert(0, lambda lines: [])
+
+
+def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
+    """What benchmarks/`name`.py recorded, one row per measurement, without the conditions that its rows share.
+
+    folder: of the JSON lines (default: benchmarks/results). Where nothing is recorded, the table says how to.
+
+    >>> benchmark("nonsense").iloc[0, 0]
+    'python benchmarks/nonsense.py records it'
+    """
+    path = _recorded(name, folder)
+    if not path.is_file():
+        return pd.DataFrame({"not measured yet": [f"python benchmarks/{name}.py records it"]})
+    return pd.read_json(path, lines=True).drop(columns=[*CONDITIONS], errors="ignore")
+
+
+def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
+    """Machine, threads, load, versions, commit and date of each benchmark that is recorded; columns: `CONDITIONS`."""
+    paths = {name: _recorded(name, folder) for name in names}
+    rows = {name: pd.read_json(path, lines=True).iloc[0] for name, path in paths.items() if path.is_file()}
+    return pd.DataFrame(rows).T.reindex(columns=[*CONDITIONS]).rename_axis("benchmark")
+
+
+def _recorded(name: str, folder: str | Path) -> Path:
+    return Path(folder or project_root() / "benchmarks" / "results") / f"{name}.jsonl"

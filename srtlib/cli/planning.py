@@ -36,12 +36,13 @@ def add_to(commands: Commands) -> None:
 
 
 def plan(options: argparse.Namespace) -> dict[str, Any]:
-    from srtlib.laws import estimators
+    from srtlib.laws import planner
+    from srtlib.laws.estimators import Machine
 
     machine = {name: getattr(options, name) for name in MACHINE if getattr(options, name) is not None}
     if options.size and not options.interactions:
         raise ValueError("--size goes with --interactions: a budget of compute has a size of its own")
-    row = estimators.plan(
+    row = planner.plan(
         options.runs,
         options.compute,
         options.interactions,
@@ -50,7 +51,7 @@ def plan(options: argparse.Namespace) -> dict[str, Any]:
         size=options.size,
         dataset=options.dataset,
         form=options.form,
-        machine=estimators.Machine(**machine),
+        machine=Machine(**machine),
     ).iloc[0]
     values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
     return {name: None if value != value else value for name, value in values.items()}  # NaN: not known

@@ -12,16 +12,18 @@ Each ends in two power laws, N* = k_N C^a and D* = k_D C^b, with intervals from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from srtlib.laws.columns import CURVES, Columns
 from srtlib.laws.fitting import fit, resample_counts
 from srtlib.laws.forms import Array
 from srtlib.laws.frontiers import alike, best_per_size, check_table, interpolate, levels, vertex
+from srtlib.laws.law import tails
 
 PARAMS = ("k_N", "a", "k_D", "b")
 APPROACHES = ("envelope", "isoflop", "parametric")
@@ -53,11 +55,10 @@ class Allocation:
     def band(self, C: npt.ArrayLike, level: float = 0.95) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Percentile bands ((low, high) of N*, (low, high) of D*) at each C."""
         C = np.atleast_1d(np.asarray(C, dtype=float))
-        tails = (1 - level) / 2, (1 + level) / 2
         bands = []
         for k, power in (("k_N", "a"), ("k_D", "b")):
             logs = np.log(self.samples[k].to_numpy())[:, None] + self.samples[power].to_numpy()[:, None] * np.log(C)
-            low, high = np.exp(np.quantile(logs, tails, axis=0))
+            low, high = np.exp(np.quantile(logs, tails(level), axis=0))
             bands.append((low, high))
         return bands[0], bands[1]
 
@@ -65,7 +66,7 @@ class Allocation:
         """Percentile interval of k_N, a, k_D or b."""
         if name not in self.params:
             raise ValueError(f"an allocation has no parameter {name!r}; it has {', '.join(PARAMS)}")
-        low, high = self.samples[name].quantile([(1 - level) / 2, (1 + level) / 2])
+        low, high = self.samples[name].quantile(tails(level))
         return float(low), float(high)
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,12 +83,8 @@ class Allocation:
 def allocate(
     approach: str,
     curves: pd.DataFrame,
+    columns: Columns = CURVES,
     *,
-    size: str = "params_total",
-    data: str = "targets_seen",
-    x: str = "flops",
-    y: str = "valid_ndcg@5",
-    run: str = "run_id",
     metric: bool = True,
     n_resamples: int = 1000,
     seed: int = 0,
@@ -97,23 +94,23 @@ def allocate(
     Args:
         approach: "envelope", "isoflop" or "parametric".
         curves: one row per evaluation, as from `runs.curves`; the last row of a run is its end.
-        size, data, x, y, run: columns of N (constant within a run), D, compute, quality and the run's name.
+        columns: its columns; size is N, data is D.
         metric: True when larger is better, False for a loss.
+        n_resamples, seed: of the bootstrap.
 
     Raises ValueError for an unknown approach, a missing column, and runs that show no optimum at two budgets.
     """
     if approach not in APPROACHES:
         raise ValueError(f"unknown approach {approach!r}; expected one of {', '.join(APPROACHES)}")
-    check_table(curves, (run, x, y, size, data))
-    counts = resample_counts(curves[run].nunique(), n_resamples, seed)
-    columns: dict[str, Any] = {"size": size, "data": data, "x": x, "y": y, "run": run, "metric": metric}
+    check_table(curves, astuple(columns))
+    counts = resample_counts(curves[columns.run].nunique(), n_resamples, seed)
     if approach == "parametric":
-        return _parametric(curves, counts, n_resamples, seed, **columns)
-    grid = levels(curves[x], N_LEVELS[approach])
-    _, values, names = interpolate(curves, x, y, run, grid)
+        return _parametric(curves, columns, counts, metric, seed)
+    grid = levels(curves[columns.compute], N_LEVELS[approach])
+    _, values, names = interpolate(curves, columns, grid=grid)
     values = values if metric else -values
-    log_n = np.log(curves.groupby(run)[size].first().loc[names].to_numpy(float))
-    log_d = np.log(interpolate(curves, x, data, run, grid)[1])
+    log_n = np.log(curves.groupby(columns.run)[columns.size].first().loc[names].to_numpy(float))
+    log_d = np.log(interpolate(curves, columns, columns.data, grid)[1])
     find = _on_envelope if approach == "envelope" else _on_parabolas
     n_points, best = _power_laws(grid, *find(values, log_n, log_d))
     if best is None:
@@ -138,7 +135,9 @@ def predictions(allocations: Mapping[str, Allocation], C: npt.ArrayLike, level: 
     return pd.concat(parts, ignore_index=True)
 
 
-def compare(curves: pd.DataFrame, C: npt.ArrayLike, **columns: Any) -> tuple[pd.DataFrame, dict[str, Allocation]]:
+def compare(
+    curves: pd.DataFrame, C: npt.ArrayLike, columns: Columns = CURVES, **sampling: Any
+) -> tuple[pd.DataFrame, dict[str, Allocation]]:
     """Every approach that the runs allow: a table of `predictions` at `C` with the exponents, and the allocations.
 
     The table has also the exponent `a` of N* with `a_low` and `a_high`, `usable`, and a `note`: why an approach gave
@@ -148,7 +147,7 @@ def compare(curves: pd.DataFrame, C: npt.ArrayLike, **columns: Any) -> tuple[pd.
     found = {}
     for approach in APPROACHES:
         try:
-            found[approach] = fit = allocate(approach, curves, **columns)
+            found[approach] = fit = allocate(approach, curves, columns, **sampling)
         except ValueError as error:
             rows.append({"approach": approach, "note": str(error)})
             continue
@@ -203,15 +202,11 @@ def _power_laws(grid: Array, log_n: Array, log_d: Array) -> tuple[int, Array | N
     return int(there.sum()), np.array(out)
 
 
-def _parametric(
-    curves: pd.DataFrame, counts: Array, n_resamples: int, seed: int, *,
-    size: str, data: str, x: str, y: str, run: str, metric: bool,
-) -> Allocation:  # fmt: skip
-    ends = curves.sort_values(x, kind="stable").groupby(run, sort=False).last()
-    law = fit(
-        "additive_power", y=ends[y], N=ends[size], D=ends[data], metric=metric, n_resamples=n_resamples, seed=seed
-    )
-    log_n, log_d, log_c = (np.log(ends[column].to_numpy(float)) for column in (size, data, x))
+def _parametric(curves: pd.DataFrame, columns: Columns, counts: Array, metric: bool, seed: int) -> Allocation:
+    ends = curves.sort_values(columns.compute, kind="stable").groupby(columns.run, sort=False).last()
+    N, D = ends[columns.size], ends[columns.data]
+    law = fit("additive_power", y=ends[columns.quality], N=N, D=D, metric=metric, n_resamples=len(counts), seed=seed)
+    log_n, log_d, log_c = (np.log(values.to_numpy(float)) for values in (N, D, ends[columns.compute]))
     design = np.column_stack([np.ones(len(ends)), log_n, log_d])
 
     def under(weight: Array) -> Array:

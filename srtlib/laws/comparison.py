@@ -1,20 +1,21 @@
-"""Tables of the book: fitted laws judged (beside published coefficients, on runs held out), and recorded benchmarks."""
+"""Fitted laws judged: beside published coefficients, and forms by what they predict on runs held out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from srtlib.laws.fitting import Law
-from srtlib.paths import project_root
+from srtlib.laws.columns import CURVES, RUNS, Columns
+from srtlib.laws.fitting import fit, fit_frontier
+from srtlib.laws.frontiers import check_table, frontier
+from srtlib.laws.law import Law
 
-CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
+COMPUTE_FORMS = ("log_linear", "power", "saturating_power", "sigmoid")
+DATA_FORMS = ("additive_power", "additive_power_log_data")
 
 
 def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level: float = 0.95) -> pd.DataFrame:
@@ -69,44 +70,65 @@ def hold_out(laws: Sequence[Law], y: npt.ArrayLike, level: float = 0.95, **input
     return pd.DataFrame(rows).sort_values("rmse_held_out", ignore_index=True)
 
 
-def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
-    """What benchmarks/`name`.py recorded, one row per measurement, without the conditions that its rows share.
+def compare_forms(
+    curves: pd.DataFrame,
+    columns: Columns = CURVES,
+    forms: Sequence[str] = COMPUTE_FORMS,
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Forms of compute fitted below the top decade of compute and tried on the frontier in it, the best first.
 
-    folder: of the JSON lines (default: benchmarks/results). Where nothing is recorded, the table says how to.
+    Args:
+        curves: one row per evaluation, as from `runs.curves`.
+        columns: its columns.
+        forms: names of `FORMS` that need compute only.
+        n_resamples, seed: of the bootstrap behind the bands.
 
-    >>> benchmark("nonsense").iloc[0, 0]
-    'python benchmarks/nonsense.py records it'
+    Returns:
+        The table of `hold_out`. Raises ValueError where all runs lie within one decade.
     """
-    path = _recorded(name, folder)
-    if not path.is_file():
-        return pd.DataFrame({"not measured yet": [f"python benchmarks/{name}.py records it"]})
-    return pd.read_json(path, lines=True).drop(columns=[*CONDITIONS], errors="ignore")
+    below, full = _below_top_decade(curves, columns.compute), frontier(curves, columns)
+    beyond = full[full[columns.compute] > below[columns.compute].max()]
+    fitted = [fit_frontier(form, below, columns, n_resamples=n_resamples, seed=seed) for form in forms]
+    return hold_out(fitted, y=beyond[columns.quality], C=beyond[columns.compute])
 
 
-def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
-    """Machine, threads, load, versions, commit and date of each benchmark that is recorded; columns: `CONDITIONS`."""
-    paths = {name: _recorded(name, folder) for name in names}
-    rows = {name: pd.read_json(path, lines=True).iloc[0] for name, path in paths.items() if path.is_file()}
-    return pd.DataFrame(rows).T.reindex(columns=[*CONDITIONS]).rename_axis("benchmark")
+def compare_data_forms(
+    table: pd.DataFrame,
+    columns: Columns = RUNS,
+    forms: Sequence[str] = DATA_FORMS,
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Forms of N and D fitted to runs below the top decade of compute and tried on those in it, the best first.
 
-
-def _recorded(name: str, folder: str | Path) -> Path:
-    return Path(folder or project_root() / "benchmarks" / "results") / f"{name}.jsonl"
-
-
-def over_seeds(table: pd.DataFrame, by: str | list[str], columns: Sequence[str], level: float = 0.95) -> pd.DataFrame:
-    """Mean over the seeds of each group, and Student's interval of the first column's mean as `low` and `high`.
-
-    One row per group, in the table's order: the group, `seeds`, `low`, `high` (NaN for a single seed), `columns`. The
-    interval speaks of seeds (first weights, order of training), not of users.
-
-    >>> runs = pd.DataFrame({"method": list("aab"), "ndcg": [1.0, 3.0, 5.0]})
-    >>> over_seeds(runs, "method", ["ndcg"])["ndcg"].tolist()
-    [2.0, 5.0]
+    Args and returns as for `compare_forms`, with one row of `table` per run, as from `runs.table`.
     """
-    grouped = table.groupby(by, sort=False)
-    mean, first = grouped[list(columns)].mean(), grouped[columns[0]]
-    n = first.size()
-    half = stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * first.std() / np.sqrt(n)
-    bounds = {"seeds": n, "low": mean[columns[0]] - half, "high": mean[columns[0]] + half}
-    return pd.concat([pd.DataFrame(bounds), mean], axis=1).reset_index()
+    below = _below_top_decade(table, columns.compute)
+    beyond = table[table[columns.compute] > below[columns.compute].max()]
+    fitted = [fit_data_law(form, below, columns, n_resamples=n_resamples, seed=seed) for form in forms]
+    return hold_out(fitted, y=beyond[columns.quality], N=beyond[columns.size], D=beyond[columns.data])
+
+
+def fit_data_law(
+    form: str, table: pd.DataFrame, columns: Columns = RUNS, *, n_resamples: int = 1000, seed: int = 0
+) -> Law:
+    """A law of N and D fitted to finished runs; `form` is one of `DATA_FORMS`, else ValueError is raised."""
+    if form not in DATA_FORMS:
+        raise ValueError(f"form {form!r} is no law of size and data; expected one of {', '.join(DATA_FORMS)}")
+    check_table(table, (columns.quality, columns.size, columns.data))
+    y, N, D = (table[column] for column in (columns.quality, columns.size, columns.data))
+    return fit(form, y=y, N=N, D=D, metric=True, n_resamples=n_resamples, seed=seed)
+
+
+def _below_top_decade(table: pd.DataFrame, compute: str) -> pd.DataFrame:
+    check_table(table, (compute,))
+    below = table[table[compute] <= table[compute].max() / 10]
+    if below.empty:
+        raise ValueError(
+            f"all runs lie within one decade of {compute}: no form can be tried on a decade held out; name one"
+        )
+    return below

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from srtlib.laws.columns import CURVES, Columns
+
 Array = npt.NDArray[np.float64]
 
 
@@ -27,12 +29,20 @@ def check_table(table: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def interpolate(
-    curves: pd.DataFrame, x: str, y: str, run: str, grid: Array | None = None
+    curves: pd.DataFrame, columns: Columns = CURVES, value: str = "", grid: Array | None = None
 ) -> tuple[Array, Array, pd.Index]:
-    """Every curve on `grid` (default: the union of all x), linear in ln x, NaN outside the curve's own range.
+    """Every curve on a grid of compute, linear in its logarithm, NaN outside the curve's own range.
 
-    Returns the grid (n,), the values (runs, n) and the runs' names in the rows' order.
+    Args:
+        curves: one row per evaluation, as from `runs.curves`.
+        columns: its columns.
+        value: the column that is interpolated; default: quality.
+        grid: amounts of compute (n,); default: all that occur.
+
+    Returns:
+        The grid (n,), the values (runs, n) and the runs' names in the rows' order.
     """
+    x, y, run = columns.compute, value or columns.quality, columns.run
     check_table(curves, (run, x, y))
     if not (curves[x] > 0).all():
         raise ValueError(f"column {x} holds values that are not positive")
@@ -59,32 +69,29 @@ def envelope(values: Array, metric: bool = True) -> tuple[Array, npt.NDArray[np.
     return out, np.where(reached, row[renewed], -1)
 
 
-def frontier(
-    curves: pd.DataFrame,
-    x: str = "flops",
-    y: str = "valid_ndcg@5",
-    run: str = "run_id",
-    metric: bool = True,
-) -> pd.DataFrame:
-    """The upper envelope of learning curves: the best `y` reached with at most `x` (the lower one for a loss).
+def frontier(curves: pd.DataFrame, columns: Columns = CURVES, metric: bool = True) -> pd.DataFrame:
+    """The upper envelope of learning curves: the best quality reached with at most so much compute (the lower one for
+    a loss).
 
-    Curves are interpolated in ln x, and the running maximum is taken: more compute never buys less. Source: the
+    Curves are interpolated in ln compute, and the running maximum is taken: more compute never buys less. Source: the
     authors' optimal curve, which interpolates in x and drops each run's last point; here no point is lost.
 
     Args:
         curves: one row per evaluation, as from `runs.curves`.
-        x, y, run: its columns of compute (positive), of quality, and of the run's name.
+        columns: its columns; compute is positive.
         metric: True when larger is better, False for a loss.
 
-    Returns one row per distinct `x`, ascending, with x, y, the run that holds the frontier there, and every other
-    column that is constant within runs (sizes of model and data).
+    Returns:
+        One row per distinct amount of compute, ascending, with it, the quality, the run that holds the frontier there,
+        and every other column that is constant within runs (sizes of model and data).
 
     >>> curves = pd.DataFrame({"run_id": ["a", "a", "b"], "flops": [1.0, 100.0, 10.0],
     ...                        "valid_ndcg@5": [0.0, 0.2, 0.05]})
     >>> frontier(curves)["valid_ndcg@5"].tolist()
     [0.0, 0.1, 0.2]
     """
-    grid, values, names = interpolate(curves, x, y, run)
+    x, y, run = columns.compute, columns.quality, columns.run
+    grid, values, names = interpolate(curves, columns)
     best, holder = envelope(values, metric)
     table = pd.DataFrame({x: grid, y: best, run: names[holder]})
     groups = curves.groupby(run, sort=False)
@@ -92,15 +99,16 @@ def frontier(
     return table.merge(groups[constant].first(), left_on=run, right_index=True, how="left")
 
 
-def pareto(runs: pd.DataFrame, cost: str = "flops", y: str = "valid_ndcg@5", metric: bool = True) -> pd.DataFrame:
-    """The runs that no other run beats at the same or a lower cost, cheapest first.
+def pareto(runs: pd.DataFrame, columns: Columns = CURVES, metric: bool = True) -> pd.DataFrame:
+    """The runs that no other run beats at the same or a lower compute, cheapest first.
 
-    runs: one row per run, as from `runs.table`, `cost` and `y` finite. Of equal runs one stays.
+    runs: one row per run, as from `runs.table`, compute and quality finite. Of equal runs one stays.
 
     >>> table = pd.DataFrame({"flops": [1.0, 2.0, 3.0], "valid_ndcg@5": [0.1, 0.05, 0.2]})
     >>> pareto(table)["flops"].tolist()
     [1.0, 3.0]
     """
+    cost, y = columns.compute, columns.quality
     check_table(runs, (cost, y))
     ordered = runs.sort_values([cost, y], ascending=[True, not metric], kind="stable")
     value = ordered[y].to_numpy(float) * (1 if metric else -1)
@@ -143,27 +151,29 @@ def vertex(log_sizes: Array, values: Array) -> tuple[float, Array] | None:
 def isoflop(
     curves: pd.DataFrame,
     budgets: npt.ArrayLike | int = 10,
-    size: str = "params_total",
-    x: str = "flops",
-    y: str = "valid_ndcg@5",
-    run: str = "run_id",
+    columns: Columns = CURVES,
     metric: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Quality against model size at fixed compute, and the optimal size of each budget.
 
     Args:
         curves: one row per evaluation, as from `runs.curves`.
-        budgets: amounts of compute, or how many to lay evenly in ln x over the range in which runs are.
-        size, x, y, run: columns of model size (constant within a run), compute, quality and the run's name.
+        budgets: amounts of compute, or how many to lay evenly in its logarithm over the range in which runs are.
+        columns: the columns of `curves`.
+        metric: True when larger is better, False for a loss.
 
-    Returns the points, one row per budget and size with `x` (the budget), `size`, `y` (of the best run that was
-    under way, interpolated in ln x) and the run; and the optima, one row per budget with `x`, `size`, `y` and the
-    coefficients c2, c1, c0 of the parabola in ln size. A budget whose best size is its smallest or largest, or whose
-    parabola bends the wrong way, has no optimum. Source: approach 2 of Hoffmann et al. (2022), section 3.2.
+    Returns:
+        The points, one row per budget and size with compute (the budget), size, quality (of the best run that was
+        under way, interpolated in ln compute) and the run; and the optima, one row per budget with compute, size,
+        quality and the coefficients c2, c1, c0 of the parabola in ln size. A budget whose best size is its smallest or
+        largest, or whose parabola bends the wrong way, has no optimum.
+
+    Source: approach 2 of Hoffmann et al. (2022), section 3.2.
     """
+    x, y, run, size = columns.compute, columns.quality, columns.run, columns.size
     check_table(curves, (run, x, y, size))
     grid = levels(curves[x], budgets) if isinstance(budgets, int) else np.asarray(budgets, dtype=float)
-    _, values, names = interpolate(curves, x, y, run, grid)
+    _, values, names = interpolate(curves, columns, grid=grid)
     sizes = curves.groupby(run)[size].first().loc[names].to_numpy(float)
     labels, sign = alike(np.log(sizes)), 1 if metric else -1
     points, optima = [], []
@@ -181,15 +191,9 @@ def levels(values: pd.Series, n: int) -> Array:
     return np.geomspace(values.min(), values.max(), n + 2)[1:-1]
 
 
-def parabolas(
-    points: pd.DataFrame,
-    optima: pd.DataFrame,
-    size: str = "params_total",
-    x: str = "flops",
-    y: str = "valid_ndcg@5",
-    n: int = 60,
-) -> pd.DataFrame:
+def parabolas(points: pd.DataFrame, optima: pd.DataFrame, columns: Columns = CURVES, n: int = 60) -> pd.DataFrame:
     """The parabolas of the optima of `isoflop` as `n` points each over the sizes of their budget, for drawing."""
+    x, y, size = columns.compute, columns.quality, columns.size
     parts = []
     for _, row in optima.iterrows():
         sizes = points.loc[points[x] == row[x], size]

@@ -3,6 +3,7 @@ from . import published as published
 from . import store as store
 from . import tables as tables
 from .effects import best_runs as best_runs
+from .effects import over_seeds as over_seeds
 from .effects import paired_effects as paired_effects
 from .effects import summarise_effects as summarise_effects
 from .store import Run as Run
@@ -13,6 +14,9 @@ from .store import run_id as run_id
 from .tables import COLUMNS as COLUMNS
 from .tables import CURVE_COLUMNS as CURVE_COLUMNS
 from .tables import Column as Column
+from .tables import compute_column as compute_column
 from .tables import curves as curves
 from .tables import export as export
+from .tables import one_family as one_family
+from .tables import study as study
 from .tables import table as table

@@ -1,4 +1,7 @@
-"""What a table of runs says: the best of each group, and the effect of one factor between runs equal in the rest."""
+"""What a table of runs says: the best of each group, means over seeds, and the effect of one factor between runs equal
+in the rest."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -49,3 +52,21 @@ def summarise_effects(pairs: pd.DataFrame, by: str | list[str] = "step", level: 
 
     grouped = pairs.groupby(by, sort=False)["effect"].apply(summary).unstack()
     return grouped.astype({"pairs": int, "worse": int}).reset_index()
+
+
+def over_seeds(table: pd.DataFrame, by: str | list[str], columns: Sequence[str], level: float = 0.95) -> pd.DataFrame:
+    """Mean over the seeds of each group, and Student's interval of the first column's mean as `low` and `high`.
+
+    One row per group, in the table's order: the group, `seeds`, `low`, `high` (NaN for a single seed), `columns`. The
+    interval speaks of seeds (first weights, order of training), not of users.
+
+    >>> runs = pd.DataFrame({"method": list("aab"), "ndcg": [1.0, 3.0, 5.0]})
+    >>> over_seeds(runs, "method", ["ndcg"])["ndcg"].tolist()
+    [2.0, 5.0]
+    """
+    grouped = table.groupby(by, sort=False)
+    mean, first = grouped[list(columns)].mean(), grouped[columns[0]]
+    n = first.size()
+    half = stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * first.std() / np.sqrt(n)
+    bounds = {"seeds": n, "low": mean[columns[0]] - half, "high": mean[columns[0]] + half}
+    return pd.concat([pd.DataFrame(bounds), mean], axis=1).reset_index()

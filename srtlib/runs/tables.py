@@ -8,6 +8,7 @@ stores with the parameter names of the authors' code, such as the authors' own (
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,6 +101,47 @@ def curves(path: Path | str) -> pd.DataFrame:
     `path` as in `table`.
     """
     return _read(path, "curves")
+
+
+def study(
+    path: Path | str, dataset: str | None = None, run_ids: Iterable[str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of a study and their curves: `table` and `curves`, the same runs in both.
+
+    Args:
+        path: as for `table`.
+        dataset: runs on the data sets whose names start so; needed where the store holds several (`one_family`).
+        run_ids: these runs instead, in this order, as `sweep` returns them; ValueError names those that are not there.
+    """
+    runs, history = table(path), curves(path)
+    if run_ids is None:
+        return one_family(runs, dataset), one_family(history, dataset)
+    ids = list(run_ids)
+    if missing := sorted(set(ids) - set(runs["run_id"])):
+        raise ValueError(f"{path} has no finished run {', '.join(missing)}")
+    kept = history[history["run_id"].isin(ids)].reset_index(drop=True)
+    return runs.set_index("run_id").loc[ids].reset_index(), kept
+
+
+def one_family(table: pd.DataFrame, dataset: str | None = None) -> pd.DataFrame:
+    """The rows of one data set (or of samples of it, named <data set>-<size>); raises ValueError if there are several.
+
+    >>> one_family(pd.DataFrame({"dataset": ["amazon-1M", "amazon-5M", "toys"]}), "amazon")["dataset"].tolist()
+    ['amazon-1M', 'amazon-5M']
+    """
+    names = sorted(set(table["dataset"].dropna()))
+    if dataset is not None:
+        table = table[table["dataset"].fillna("").str.startswith(dataset)]
+    elif len({name.partition("-")[0] for name in names}) > 1:
+        raise ValueError(f"the runs are on several data sets; choose one of {', '.join(names)}")
+    if table.empty:
+        raise ValueError(f"no run on a data set {dataset!r}; there are {', '.join(names) or 'none'}")
+    return table.reset_index(drop=True)
+
+
+def compute_column(table: pd.DataFrame) -> str:
+    """The column in which the runs' compute is known: exact FLOPs, else the paper's count."""
+    return "flops" if "flops" in table and table["flops"].notna().all() else "flops_paper"
 
 
 def export(path: Path | str, folder: Path | str) -> None:

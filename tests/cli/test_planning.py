@@ -3,7 +3,7 @@ import json
 import pytest
 
 from srtlib.cli.main import main
-from srtlib.laws.estimators import plan
+from srtlib.laws.planner import plan
 
 
 def test_plan_prints_what_the_library_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,11 @@
 """Tables about fitted laws, against values computed by hand."""
 
-import json
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import stats
 
 from srtlib import laws
 from srtlib.laws import comparison
-from srtlib.laws.fitting import Law
+from srtlib.laws.law import Law
 
 C = np.geomspace(1e12, 1e16, 30)
 
@@ -56,33 +51,3 @@ def test_hold_out_by_hand(law: Law) -> None:
     assert row["coverage"] == pytest.approx(((low <= observed) & (observed <= high)).mean())
     assert table.loc["power", "bias"] == pytest.approx(np.mean(0.1 - observed), abs=1e-6)
     assert row["rmse"] == law.rmse
-
-
-def test_benchmarks_are_read_with_their_conditions_apart(tmp_path: Path) -> None:
-    about = {"machine": "a processor, 2 cores", "date": "2026-01-01"}
-    rows = [{"d_model": d, "median": 1.5 * d, **about} for d in (64, 128)]
-    (tmp_path / "speed.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert comparison.benchmark("speed", tmp_path).to_dict("list") == {"d_model": [64, 128], "median": [96.0, 192.0]}
-    (row,) = comparison.conditions(["speed", "memory"], tmp_path).itertuples()
-    assert (row.Index, row.machine) == ("speed", about["machine"])
-
-
-def test_a_benchmark_that_was_not_run_says_how_to(tmp_path: Path) -> None:
-    assert comparison.benchmark("memory", tmp_path).to_dict("list") == {
-        "not measured yet": ["python benchmarks/memory.py records it"]
-    }
-    assert comparison.conditions(["memory"], tmp_path).empty
-
-
-def test_mean_over_seeds_with_students_interval() -> None:
-    values = [0.041, 0.047, 0.044]
-    table = pd.DataFrame(
-        {"method": ["full"] * 3 + ["zero_shot"], "ndcg": [*values, 0.01], "flops": [1.0, 2.0, 3.0, 0.0]}
-    )
-    full, zero = comparison.over_seeds(table, "method", ["ndcg", "flops"]).to_dict("records")
-    low, high = stats.t.interval(0.95, df=2, loc=np.mean(values), scale=stats.sem(values))
-    assert (full["method"], full["seeds"], full["flops"]) == ("full", 3, 2.0)
-    assert (full["low"], full["ndcg"], full["high"]) == pytest.approx((low, 0.044, high))
-    assert zero["ndcg"] == 0.01
-    assert np.isnan(zero["low"])
-    assert np.isnan(zero["high"])

@@ -1,6 +1,5 @@
 """Estimators against generated runs whose law is known, and by hand."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,45 +7,11 @@ import pandas as pd
 import pytest
 from scipy.optimize import brentq
 
-from srtlib.laws import estimators
+from srtlib.laws import comparison
+from srtlib.laws.columns import Columns
 from srtlib.laws.estimators import ComputeEstimator, DataEstimator, Machine
-from srtlib.laws.fitting import Law
 
-EPOCHS = 4
-
-
-def ndcg(N: np.ndarray, D: np.ndarray) -> np.ndarray:
-    return 0.2 - 8 / N**0.35 - 5 / D**0.3
-
-
-@pytest.fixture(scope="module")
-def curves() -> pd.DataFrame:
-    """Runs over four epochs, C = 6 N x targets seen; the paper's count is a seventh of the exact one."""
-    rng = np.random.default_rng(0)
-    frames = []
-    for epoch in range(1, EPOCHS + 1):
-        N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e5, 1e8, 7), np.geomspace(3e5, 1e8, 7)))
-        seen = D * epoch
-        frame = {"run_id": np.arange(len(N)).astype(str), "epoch": epoch, "epochs": EPOCHS, "params_total": N}
-        frame |= {"n_interactions": D, "targets_seen": seen, "flops": 6 * N * seen, "flops_paper": 6 * N * seen / 7}
-        frames.append(pd.DataFrame(frame | {"valid_ndcg@5": ndcg(N, seen) + rng.normal(0, 1e-4, len(N))}))
-    table = pd.concat(frames, ignore_index=True).assign(dataset="toys")
-    return table[table["valid_ndcg@5"] > 0]
-
-
-@pytest.fixture(scope="module")
-def finished(curves: pd.DataFrame) -> pd.DataFrame:
-    return curves[curves["epoch"] == EPOCHS]
-
-
-@pytest.fixture(scope="module")
-def by_compute(curves: pd.DataFrame) -> ComputeEstimator:
-    return ComputeEstimator.fit(curves, n_resamples=50)
-
-
-@pytest.fixture(scope="module")
-def by_data(finished: pd.DataFrame) -> DataEstimator:
-    return DataEstimator.fit(finished, form="additive_power", n_resamples=100)
+from .conftest import EPOCHS, ndcg
 
 
 def best(C: float) -> tuple[float, float]:
@@ -79,20 +44,20 @@ def test_hours_and_money_are_other_words_for_flops(curves: pd.DataFrame, by_comp
         again = by_compute.predict(**budget, machine=machine)
         assert again["flops"][0] == pytest.approx(1e16)
         assert again["ndcg"][0] == pytest.approx(row["ndcg"])
-    counted = ComputeEstimator.fit(curves, form="log_linear", compute="flops_paper", n_resamples=5)
+    counted = ComputeEstimator.fit(curves, Columns(compute="flops_paper"), form="log_linear", n_resamples=5)
     assert counted.predict(1e16 / 7, machine=machine)["hours"][0] == pytest.approx(row["hours"])
 
 
 def test_the_form_is_the_one_that_predicts_the_top_decade_best(
     curves: pd.DataFrame, by_compute: ComputeEstimator
 ) -> None:
-    table = estimators.compare_forms(curves, n_resamples=10)
+    table = comparison.compare_forms(curves, n_resamples=10)
     assert table["rmse_held_out"].is_monotonic_increasing
-    assert set(table["form"]) == set(estimators.COMPUTE_FORMS)
+    assert set(table["form"]) == set(comparison.COMPUTE_FORMS)
     assert by_compute.law.form == table["form"][0] == by_compute.forms[0]["form"]
     assert by_compute.law.form != "log_linear"  # the generated runs saturate
     with pytest.raises(ValueError, match="within one decade of flops"):
-        estimators.compare_forms(curves[curves["flops"] > curves["flops"].max() / 9])
+        comparison.compare_forms(curves[curves["flops"] > curves["flops"].max() / 9])
 
 
 def test_what_lies_far_beyond_the_runs_is_flagged(by_compute: ComputeEstimator, by_data: DataEstimator) -> None:
@@ -153,7 +118,7 @@ def test_round_trips(by_compute: ComputeEstimator, by_data: DataEstimator, tmp_p
     pd.testing.assert_frame_equal(
         DataEstimator.load(tmp_path / "data.json").predict(1e7, N=1e6), by_data.predict(1e7, N=1e6)
     )
-    with pytest.raises(ValueError, match="holds no ComputeEstimator: expected the keys allocation, compute"):
+    with pytest.raises(ValueError, match="holds no ComputeEstimator: expected the keys allocation, columns"):
         ComputeEstimator.load(tmp_path / "data.json")
 
 
@@ -177,48 +142,3 @@ def test_bad_budgets_and_tables_are_named(
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
-
-
-@pytest.fixture
-def store(curves: pd.DataFrame, finished: pd.DataFrame, tmp_path: Path) -> Path:
-    """The generated runs as a folder of CSV files."""
-    finished.to_csv(tmp_path / "runs.csv", index=False)
-    curves.to_csv(tmp_path / "curves.csv", index=False)
-    return tmp_path
-
-
-def test_plans_from_recorded_runs(store: Path) -> None:
-    plan = estimators.plan(store, compute=[1e15, 1e16], form="sigmoid", n_resamples=10)
-    assert plan["flops"].tolist() == [1e15, 1e16]
-    assert plan["ndcg"].is_monotonic_increasing
-    hours = Machine().hours(1e15)
-    assert estimators.plan(store, hours=hours, form="sigmoid", n_resamples=10)["ndcg"][0] == pytest.approx(
-        plan["ndcg"][0]
-    )
-    plan = estimators.plan(store, interactions=1e7, size=1e6, n_resamples=10)
-    assert plan["ndcg"][0] == pytest.approx(ndcg(1e6, 1e7 * EPOCHS), abs=1e-3)
-    assert plan["form"][0] in estimators.DATA_FORMS
-    with pytest.raises(ValueError, match="exactly one of compute, hours, money and interactions"):
-        estimators.plan(store)
-    with pytest.raises(ValueError, match="no run on a data set 'books'; there are toys"):
-        estimators.plan(store, compute=1e15, dataset="books")
-
-
-def test_runs_on_several_data_sets_are_not_mixed() -> None:
-    table = pd.DataFrame({"dataset": ["toys", "books"]})
-    with pytest.raises(ValueError, match="choose one of books, toys"):
-        estimators.one_family(table)
-    assert estimators.one_family(table, "toys")["dataset"].tolist() == ["toys"]
-
-
-def test_the_planner_page_gets_the_laws(by_compute: ComputeEstimator, by_data: DataEstimator, tmp_path: Path) -> None:
-    given = Law.given("sigmoid", {"A": 0.4, "k": 0.2, "m": 24.0, "d": 0.25}, {"C": (1e12, 1e16)})
-    published = ComputeEstimator(given, by_compute.allocation, "flops", "valid_ndcg@5", "params_total", 50, 1.0)
-    estimators.write_planner(tmp_path / "data.js", {"ours": (by_compute, by_data), "paper": (published, by_data)}, n=7)
-    text = (tmp_path / "data.js").read_text()
-    assert text.startswith("window.PLANNER = ")
-    ours, paper = json.loads(text.removeprefix("window.PLANNER = ").rstrip(";\n"))["models"]
-    assert ours["compute"]["params"] == list(by_compute.law.params.values())
-    assert len(ours["compute"]["samples"]) == len(ours["allocation"]["samples"]) == 7
-    assert paper["compute"]["samples"] == []
-    assert paper["name"] == "paper"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from srtlib.laws import allocation, frontiers
+from srtlib.laws.columns import Columns
 
 
 def curves(seed: int = 0) -> pd.DataFrame:
@@ -49,7 +50,7 @@ def test_frontier_is_the_running_best_of_interpolated_curves() -> None:
 def test_pareto_runs_are_those_that_no_other_beats(metric: bool) -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"run_id": range(60), "flops": rng.integers(1, 30, 60), "q": rng.integers(0, 20, 60)})
-    found = frontiers.pareto(table, y="q", metric=metric)
+    found = frontiers.pareto(table, Columns(quality="q"), metric)
     sign = 1 if metric else -1
     for run in table.itertuples():
         others = table[table["run_id"] != run.run_id]

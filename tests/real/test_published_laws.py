@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from srtlib import laws, runs
-from srtlib.laws import allocation, comparison, estimators, frontiers
+from srtlib.laws import allocation, comparison, frontiers, planner
 from srtlib.runs import published
 
 STORE = Path(os.environ.get("SRT_DATA", "")) / "published_runs" / "mlruns.sqlite.bz2"
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(
     reason="SRT_DATA has no published_runs/mlruns.sqlite.bz2",
 )
 COMPUTE, QUALITY = "flops_paper", "valid_ndcg@5"
+COLUMNS = laws.Columns(compute=COMPUTE)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def curves() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def frontier(curves: pd.DataFrame) -> pd.DataFrame:
-    return frontiers.frontier(curves, x=COMPUTE)
+    return frontiers.frontier(curves, COLUMNS)
 
 
 def test_the_published_sigmoid_describes_the_frontier_and_ours_no_worse(
@@ -43,7 +44,7 @@ def test_the_published_sigmoid_describes_the_frontier_and_ours_no_worse(
     rmse = np.sqrt(np.mean(residuals**2))
     assert rmse == pytest.approx(0.0026, abs=1e-4)
     assert 1 - rmse**2 / frontier[QUALITY].var(ddof=0) == pytest.approx(0.990, abs=1e-3)
-    ours = laws.fit_frontier("sigmoid", curves, x=COMPUTE, loss="lsq")
+    ours = laws.fit_frontier("sigmoid", curves, COLUMNS, loss="lsq")
     assert ours.rmse <= rmse
     grid = np.geomspace(*limits, 50)
     np.testing.assert_allclose(ours.predict(C=grid), theirs.predict(C=grid), atol=0.006)
@@ -76,9 +77,7 @@ def test_saturating_forms_underestimate_the_large_sets(curves: pd.DataFrame, fro
     """Fitted to sets up to 1M, a line predicts the frontier of 5M and 10M; a sigmoid does not."""
     small = curves[curves["n_targets"] < 1e6]
     beyond = frontier[frontier["n_targets"] > 1e6]
-    fitted = [
-        laws.fit_frontier(form, small, x=COMPUTE, loss="lsq", n_resamples=5) for form in ("log_linear", "sigmoid")
-    ]
+    fitted = [laws.fit_frontier(form, small, COLUMNS, loss="lsq", n_resamples=5) for form in ("log_linear", "sigmoid")]
     errors = comparison.hold_out(fitted, y=beyond[QUALITY], C=beyond[COMPUTE]).set_index("form")
     assert errors["rmse_held_out"]["log_linear"] < 0.005
     assert errors["rmse_held_out"]["sigmoid"] > 0.008
@@ -86,7 +85,7 @@ def test_saturating_forms_underestimate_the_large_sets(curves: pd.DataFrame, fro
 
 
 def test_approaches_agree_on_the_size_where_they_can(curves: pd.DataFrame) -> None:
-    _, found = allocation.compare(curves, 1e16, x=COMPUTE, n_resamples=50)
+    _, found = allocation.compare(curves, 1e16, COLUMNS, n_resamples=50)
     sizes = {name: float(allocation.predict(1e16)[0]) for name, allocation in found.items()}
     assert sizes["envelope"] == pytest.approx(sizes["isoflop"], rel=0.5)
     assert found["parametric"].at_bound == ("beta",)
@@ -94,12 +93,12 @@ def test_approaches_agree_on_the_size_where_they_can(curves: pd.DataFrame) -> No
 
 def test_plans() -> None:
     source = f"sqlite:///{STORE}"
-    plan = estimators.plan(source, compute=[1e16, 1e18], form="sigmoid", n_resamples=20)
+    plan = planner.plan(source, compute=[1e16, 1e18], form="sigmoid", n_resamples=20)
     assert plan["ndcg"][0] == pytest.approx(published.predict_from_compute(1e16), abs=0.004)
     assert plan["extrapolated"].tolist() == [False, True]
     assert plan["hours"].isna().all()  # exact FLOPs are not on record
     with pytest.raises(ValueError, match="needs exact FLOPs"):
-        estimators.plan(source, hours=10, form="sigmoid", n_resamples=20)
-    plan = estimators.plan(source, interactions=5e6, size=2e7, n_resamples=20)
+        planner.plan(source, hours=10, form="sigmoid", n_resamples=20)
+    plan = planner.plan(source, interactions=5e6, size=2e7, n_resamples=20)
     assert plan["form"][0] == "additive_power_log_data"
     assert plan["ndcg"][0] == pytest.approx(0.112, abs=0.006)

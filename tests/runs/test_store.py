@@ -201,6 +201,27 @@ def test_what_is_no_table_of_runs_is_named(tmp_path: Path) -> None:
         runs.table(tmp_path / "b.csv")
 
 
+def test_runs_on_several_data_sets_are_not_mixed() -> None:
+    table = pd.DataFrame({"dataset": ["toys", "books"]})
+    with pytest.raises(ValueError, match="choose one of books, toys"):
+        runs.one_family(table)
+    assert runs.one_family(table, "toys")["dataset"].tolist() == ["toys"]
+
+
+def test_a_study_is_its_runs_and_their_curves(tmp_path: Path) -> None:
+    first, second, third = (write_run(tmp_path, seed) for seed in (3, 4, 5))
+    recorded, history = runs.study(tmp_path, run_ids=[third, first])
+    assert recorded["run_id"].tolist() == [third, first]
+    assert set(history["run_id"]) == {third, first}
+    assert len(history) == 4
+    recorded, history = runs.study(tmp_path, "tin")
+    assert set(recorded["run_id"]) == set(history["run_id"]) == {first, second, third}
+    with pytest.raises(ValueError, match="no finished run absent"):
+        runs.study(tmp_path, run_ids=[first, "absent"])
+    with pytest.raises(ValueError, match="no run on a data set 'books'; there are tiny"):
+        runs.study(tmp_path, "books")
+
+
 # --- MLflow stores ---
 
 
@@ -294,52 +315,3 @@ def test_published_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("srtlib.runs.published.URL", "http://127.0.0.1:9/mlruns.sqlite.bz2")
     with pytest.raises(FileNotFoundError, match=r"published_runs.*127\.0\.0\.1"):
         runs.table("published")
-
-
-# --- Effects ---
-
-
-def grid() -> pd.DataFrame:
-    """2 sets x 3 depths x 2 heads, one run twice; doubling the depth costs 10%, heads do nothing."""
-    rows = [
-        {
-            "dataset": data,
-            "n_targets": size,
-            "n_layers": 2**i,
-            "n_heads": heads,
-            "d_model": 8,
-            "n_negatives": 1,
-        }
-        | {"ndcg": 0.1 * size * 0.9**i}
-        for data, size in [("large", 2.0), ("small", 1.0)]
-        for i in range(3)
-        for heads in (1, 2)
-    ]
-    return pd.DataFrame([*rows, rows[0]])
-
-
-def test_best_runs_takes_the_highest_of_each_set() -> None:
-    best = runs.best_runs(grid(), metric="ndcg")
-    assert best[["dataset", "n_layers", "ndcg"]].values.tolist() == [["small", 1, 0.1], ["large", 1, 0.2]]
-
-
-def test_paired_effects_compare_like_with_like() -> None:
-    pairs = runs.paired_effects(grid(), "n_layers", "ndcg")
-    assert len(pairs) == 2 * 2 * 2  # sets x heads x steps
-    summary = runs.summarise_effects(pairs)
-    assert summary["step"].tolist() == ["1 -> 2", "2 -> 4"]
-    np.testing.assert_allclose(summary[["effect", "low", "high"]], -0.1, atol=1e-12)
-    assert summary["worse"].tolist() == summary["pairs"].tolist() == [4, 4]
-    heads = runs.summarise_effects(runs.paired_effects(grid(), "n_heads", "ndcg"))
-    assert heads[["pairs", "worse"]].values.tolist() == [[6, 0]]
-    with pytest.raises(ValueError, match="d_model has one level"):
-        runs.paired_effects(grid(), "d_model", "ndcg")
-
-
-def test_the_interval_of_an_effect_is_students() -> None:
-    from scipy import stats
-
-    effects = np.array([0.02, 0.05, -0.01, 0.03])
-    summary = runs.summarise_effects(pd.DataFrame({"step": "1 -> 2", "effect": effects}))
-    expected = stats.ttest_1samp(np.log1p(effects), 0).confidence_interval(0.95)
-    np.testing.assert_allclose(np.log1p(summary.loc[0, ["low", "high"]].astype(float)), expected)

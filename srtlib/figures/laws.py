@@ -1,0 +1,147 @@
+"""Fitted laws beside the runs that they rest on."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from srtlib.figures.style import (
+    ACCENT,
+    DASHES,
+    GREY,
+    INK,
+    MARKERS,
+    VIRIDIS,
+    add_colour_bar,
+    add_legend,
+    kind_tint,
+    label,
+    log_norm,
+    log_ticks,
+    styled,
+)
+
+
+@styled
+def observed_vs_predicted(
+    points: pd.DataFrame,
+    observed: str = "valid_ndcg@5",
+    predicted: str = "predicted",
+    kind: str | None = None,
+) -> Figure:
+    """Observed against predicted values with the line of agreement; `kind` names a column of kinds."""
+    figure, ax = plt.subplots(figsize=(6.0, 5.4))
+    groups = points.groupby(kind, sort=False) if kind else [("", points)]
+    for i, (name, group) in enumerate(groups):
+        ax.plot(
+            group[predicted], group[observed], MARKERS[i % 7], color=kind_tint(i), markersize=7, alpha=0.75,
+            markeredgecolor="white", label=str(name),
+        )  # fmt: skip
+    values = points[[observed, predicted]].to_numpy()
+    ends = [values.min(), values.max()]
+    ax.plot(ends, ends, color=INK, linewidth=1.2, zorder=1)
+    ax.annotate("equal", (ends[1], ends[1]), xytext=(-6, 8), textcoords="offset points", ha="right", color=INK)
+    ax.set(xlabel=f"predicted {label(observed)}", ylabel=label(observed), aspect="equal")
+    if kind:
+        ax.legend(title=label(kind), loc="upper left")
+    return figure
+
+
+@styled
+def holdout_errors(table: pd.DataFrame, held_out: str = "the held-out runs") -> Figure:
+    """Error of each form where it was fitted and where it was not, on a logarithmic axis; the best on top.
+
+    table: one row per form with columns `form`, `rmse` and `rmse_held_out` [NDCG], as from `laws.comparison.hold_out`.
+    held_out: what the legend calls the runs that were not fitted.
+    """
+    table = table.sort_values("rmse_held_out", ignore_index=True)
+    figure, ax = plt.subplots(figsize=(6.0, 1.6 + 0.5 * len(table)))
+    rows = table.index.to_numpy()
+    ax.hlines(rows, table["rmse"], table["rmse_held_out"], color=GREY, linewidth=1.5)
+    ax.plot(table["rmse"], rows, "o", color=kind_tint(0), markersize=9, label="fitted runs")
+    ax.plot(table["rmse_held_out"], rows, "D", color=ACCENT, markersize=8, label=held_out)
+    ax.set(xscale="log", xlabel="root mean squared error [NDCG]", ylim=(len(table) - 0.5, -0.5))
+    ax.set_yticks(rows, table["form"].str.replace("_", " "))
+    ax.margins(x=0.12)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@styled
+def estimator_curves(
+    curves: pd.DataFrame,
+    x: str = "flops",
+    y: str = "valid_ndcg@5",
+    kind: str = "estimator",
+    points: pd.DataFrame | None = None,
+    points_label: str = "runs",
+    log_y: bool = False,
+) -> Figure:
+    """What estimators predict, with their bands, over the runs that they rest on.
+
+    Args:
+        curves: one row per point of a curve: `x`, `y`, `kind` (a line each) and, for an interval, `low` and `high`.
+        points: runs, or their frontier, with `x` and `y`.
+        points_label: what the legend calls them.
+        log_y: for y that spans decades, such as the best number of parameters.
+
+    The ground beyond the largest `x` of the points is shaded: there, curves extrapolate.
+    """
+    figure, ax = plt.subplots()
+    if points is not None:
+        ax.plot(points[x], points[y], "o", color=GREY, markersize=5, alpha=0.6, label=points_label)
+        if (largest := points[x].max()) < curves[x].max():
+            ax.axvspan(largest, curves[x].max(), color=GREY, alpha=0.12, linewidth=0, label="beyond the runs")
+    for i, (name, curve) in enumerate(curves.sort_values(x).groupby(kind, sort=False)):
+        if {"low", "high"} <= set(curve) and curve["low"].notna().any():
+            ax.fill_between(curve[x], curve["low"], curve["high"], color=kind_tint(i), alpha=0.2, linewidth=0)
+        ax.plot(curve[x], curve[y], color=kind_tint(i), linestyle=DASHES[i % 4], label=str(name))
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    if log_y:
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(bottom=0)
+    add_legend(ax, loc="best")
+    return figure
+
+
+@styled
+def isoflop(
+    points: pd.DataFrame,
+    parabolas: pd.DataFrame,
+    optima: pd.DataFrame,
+    x: str = "params_total",
+    y: str = "valid_ndcg@5",
+    budget: str = "flops",
+) -> Figure:
+    """Quality against size at fixed compute: runs, a parabola per budget, and its optimum.
+
+    Each table has the columns `x`, `y` and `budget`; a parabola is its points in order.
+    """
+    figure, ax = plt.subplots()
+    norm = log_norm(points[budget])
+    tint = {value: VIRIDIS(norm(value)) for value in points[budget].unique()}
+    for value, group in points.groupby(budget):
+        ax.plot(group[x], group[y], "o", color=tint[value], markersize=6)
+    for value, curve in parabolas.groupby(budget):
+        ax.plot(curve[x], curve[y], color=tint[value], linewidth=1.5)
+    ax.plot(
+        optima[x],
+        optima[y],
+        "*",
+        color=ACCENT,
+        markersize=15,
+        markeredgecolor="white",
+        label="optimum",
+        zorder=4,
+    )
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    log_ticks(ax)
+    add_legend(ax, loc="best")
+    add_colour_bar(figure, ax, norm, points[budget], budget)
+    return figure

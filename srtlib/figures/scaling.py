@@ -1,0 +1,131 @@
+"""Runs themselves: quality against compute and data, and what one factor changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from srtlib.figures.style import (
+    ACCENT,
+    GREY,
+    HALO,
+    INK,
+    MARKERS,
+    VIRIDIS,
+    add_colour_bar,
+    add_legend,
+    label,
+    log_norm,
+    log_ticks,
+    styled,
+)
+
+Array = npt.NDArray[np.float64]
+
+
+@styled
+def scaling_curves(
+    curves: pd.DataFrame,
+    colour: str = "params_total",
+    x: str = "flops",
+    y: str = "valid_ndcg@5",
+    frontier: pd.DataFrame | None = None,
+    fit: Callable[[Array], Array] | None = None,
+    band: Callable[[Array], tuple[Array, Array]] | None = None,
+    ceiling: float | None = None,
+) -> Figure:
+    """Quality against training compute over the course of every run; a dot ends each.
+
+    Args:
+        curves: one row per evaluation, as from `runs.curves`.
+        colour: a positive column, or "interactions_per_parameter".
+        frontier: columns `x` and `y`, drawn as a broad grey line beneath the runs.
+        fit, band: functions of `x`: a fitted law and its interval.
+        ceiling: the best achievable `y`, where it is known.
+    """
+    if colour == "interactions_per_parameter":
+        curves = curves.assign(**{colour: curves["n_interactions"] / curves["params_total"]})
+    figure, ax = plt.subplots()
+    norm = log_norm(curves[colour])
+    width = 1.6 if curves["run_id"].nunique() < 40 else 1.0
+    for _, run in curves.sort_values(x).groupby("run_id", sort=False):
+        tint = VIRIDIS(norm(run[colour].iloc[0]))
+        ax.plot(run[x], run[y], color=tint, linewidth=width, alpha=0.8)
+        ax.plot(run[x].iloc[-1], run[y].iloc[-1], "o", color=tint, markersize=5, markeredgecolor="white", zorder=3)
+    if frontier is not None:
+        # Beneath the runs: whose colour lies on it is what the figure is about.
+        ax.plot(frontier[x], frontier[y], color=HALO, linewidth=7, label="frontier", zorder=1.5)
+    if fit is not None:
+        grid = np.geomspace(curves[x].min(), curves[x].max() * 3, 200)
+        if band is not None:
+            ax.fill_between(grid, *band(grid), color=ACCENT, alpha=0.2, linewidth=0, label="95% interval")
+        ax.plot(grid, fit(grid), color=ACCENT, linestyle="--", label="fit", zorder=5)
+    if ceiling is not None:
+        ax.axhline(ceiling, color=INK, linestyle=":", label="best achievable")
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    ax.set_ylim(bottom=0)
+    add_legend(ax)
+    add_colour_bar(figure, ax, norm, curves[colour], colour)
+    return figure
+
+
+@styled
+def data_scaling(
+    runs: pd.DataFrame,
+    colour: str = "d_model",
+    x: str = "n_targets",
+    y: str = "valid_ndcg@5",
+    predicted: str | None = None,
+) -> Figure:
+    """Quality against the amount of data, one line per value of `colour` (a few ordered values).
+
+    runs: one row per point, such as the best run of each data set and width. predicted: a column with a law's
+    prediction at each row, drawn dashed.
+    """
+    figure, ax = plt.subplots()
+    groups = list(runs.sort_values(x).groupby(colour))
+    tints = [VIRIDIS(i / max(len(groups) - 1, 1)) for i in range(len(groups))]
+    for i, (value, group) in enumerate(groups):
+        ax.plot(group[x], group[y], color=tints[i], marker=MARKERS[i % 7], label=f"{label(colour)} {value:,}")
+        if predicted is not None:
+            ax.plot(group[x], group[predicted], color=tints[i], linestyle="--", linewidth=1.5)
+    if predicted is not None:
+        ax.plot([], [], color=GREY, linestyle="--", linewidth=1.5, label="law")
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    ax.set_ylim(bottom=0)
+    log_ticks(ax)
+    add_legend(ax, loc="best")
+    return figure
+
+
+@styled
+def paired_effects(pairs: pd.DataFrame, summary: pd.DataFrame, title: str = "") -> Figure:
+    """What each step of a factor changes: a dot per pair of runs, the mean and its 95% interval.
+
+    pairs: `runs.paired_effects`; summary: `runs.summarise_effects` of them, one row per step.
+    """
+    figure, ax = plt.subplots(figsize=(6.0, 1.4 + 0.75 * len(summary)))
+    rows = np.arange(len(summary))
+    for row, step in zip(rows, summary["step"], strict=True):
+        effects = pairs.loc[pairs["step"] == step, "effect"].sort_values()
+        spread = row + 0.28 * (np.linspace(-1, 1, len(effects)) if len(effects) > 1 else np.zeros(1))
+        name = "pair of runs" if row == 0 else None
+        ax.plot(effects, spread, "o", color=GREY, markersize=5, alpha=0.6, label=name)
+    arms = [summary["effect"] - summary["low"], summary["high"] - summary["effect"]]
+    ax.errorbar(
+        summary["effect"], rows, xerr=arms, color=ACCENT, marker="D", markersize=8, capsize=6, linestyle="",
+        label="mean, 95% interval", zorder=3,
+    )  # fmt: skip
+    ax.axvline(0, color=INK, linewidth=1)
+    ax.set(xlabel="change of NDCG@5", ylabel=title, ylim=(len(summary) - 0.5, -0.5))
+    ax.set_yticks(rows, summary["step"] + "\n" + summary["pairs"].astype(str) + " pairs")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure

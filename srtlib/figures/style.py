@@ -1,0 +1,136 @@
+"""One look for all figures: opaque white ground (legible on dark pages), type that stays legible when a figure is
+shown 360 pixels wide, viridis for ordered quantities, seaborn's colour-blind palette with a marker and a dash of its
+own for kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, ParamSpec
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+Arguments = ParamSpec("Arguments")
+
+LABELS = {
+    "flops": "training compute [FLOP]",
+    "flops_paper": "training compute, the paper's count [FLOP]",
+    "params_total": "parameters",
+    "params_non_embedding": "non-embedding parameters",
+    "n_interactions": "interactions",
+    "n_targets": "training targets",
+    "n_layers": "layers",
+    "n_heads": "attention heads",
+    "n_negatives": "negatives",
+    "d_model": "width",
+    "interactions_per_parameter": "interactions per parameter",
+    "valid_ndcg@5": "validation NDCG@5",
+    "valid_ndcg@5_final": "validation NDCG@5, last",
+    "test_ndcg@5": "test NDCG@5",
+    "test_ndcg@10": "test NDCG@10",
+    "test_unseen_ndcg@10": "test NDCG@10, new items only",
+    "pretrain_interactions": "interactions of pre-training",
+    "share": "share of the target's users",
+}
+STYLE: Any = {
+    "figure.figsize": (6.0, 4.5),
+    "figure.dpi": 120,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "savefig.facecolor": "white",
+    "font.size": 13,
+    "legend.fontsize": 12,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 2,
+}
+INK, GREY, HALO = "#222222", "#888888", "#bdbdbd"
+ACCENT = sns.color_palette("colorblind")[3]
+VIRIDIS = ListedColormap(sns.color_palette("viridis", 256)[:236])  # without the yellow that fades on white
+MARKERS, DASHES = "osD^vPX", ("-", "--", ":", "-.")
+
+
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw in the common style and leave the caller's settings alone."""
+
+    @wraps(draw)
+    def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def label(column: str) -> str:
+    """What an axis that shows `column` says, with its unit.
+
+    >>> label("flops")
+    'training compute [FLOP]'
+    """
+    return LABELS.get(column, column.replace("_", " "))
+
+
+def short(value: float) -> str:
+    """A count as people write it.
+
+    >>> short(2_000_000), short(1.5e3), short(0.05), short(1e18)
+    ('2M', '1.5K', '0.05', '1e18')
+    """
+    if abs(value) >= 1e12:
+        return f"{value:.3g}".replace("e+", "e")
+    for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= power:
+            return f"{value / power:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def kind_tint(i: int) -> tuple[float, float, float]:
+    palette = sns.color_palette("colorblind")
+    return palette[i % len(palette)]
+
+
+def log_norm(values: pd.Series) -> LogNorm:
+    return LogNorm(values.min(), max(values.max(), values.min() * 1.01))
+
+
+def add_legend(ax: Axes, loc: Literal["upper left", "best"] = "upper left") -> None:
+    if any(ax.get_legend_handles_labels()[1]):
+        ax.legend(loc=loc)
+
+
+def add_colour_bar(figure: Figure, ax: Axes, norm: LogNorm, values: pd.Series, column: str) -> None:
+    """Ticks at the values themselves where they are few and far enough apart, else at 1, 2, 5, 10, ..."""
+    bar = figure.colorbar(ScalarMappable(norm, VIRIDIS), ax=ax, label=label(column))
+    own = np.sort(values.unique())
+    gaps = np.diff(np.log(own)) / max(np.log(own[-1] / own[0]), 1e-9)
+    few = len(own) <= 7 and bool((gaps > 0.08).all())
+    bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=(1, 2, 5)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    bar.ax.yaxis.set_minor_locator(FixedLocator([]))
+
+
+def log_ticks(ax: Axes) -> None:
+    """Labels at 1, 2, 5, 10, ... of a logarithmic x axis, as people write them; at decades alone beyond three."""
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def short_ticks(ax: Axes) -> None:
+    """Counts as people write them on both logarithmic axes."""
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axis.set_minor_formatter(NullFormatter())

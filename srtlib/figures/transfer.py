@@ -1,0 +1,67 @@
+"""Methods of transfer, by quality and by how much data they had."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from srtlib.figures.style import ACCENT, DASHES, MARKERS, kind_tint, label, log_ticks, styled
+
+
+@styled
+def method_ranking(table: pd.DataFrame, y: str = "test_ndcg@10", ours: tuple[str, ...] = ()) -> Figure:
+    """Methods by quality, the best on top, with their intervals.
+
+    Args:
+        table: one row per method: `method`, `y`, and where several seeds were run `low` and `high`.
+        ours: methods that stand out by colour and marker: the pre-trained ones.
+    """
+    table = table.sort_values(y, ignore_index=True)
+    figure, ax = plt.subplots(figsize=(6.0, 1.4 + 0.38 * len(table)))
+    for chosen, tint, marker, name in (
+        (True, ACCENT, "D", "pre-trained"),
+        (False, kind_tint(0), "o", "not pre-trained"),
+    ):
+        part = table[table["method"].isin(ours) == chosen]
+        ax.hlines(part.index, part["low"], part["high"], color=tint, linewidth=3, alpha=0.5)
+        ax.plot(part[y], part.index, marker, color=tint, markersize=8, label=name)
+    ax.set(xlabel=label(y), ylim=(-0.6, len(table) - 0.4), xlim=(0, None))
+    ax.set_yticks(table.index, table["method"].str.replace("_", " "))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@styled
+def transfer_curves(
+    table: pd.DataFrame, x: str, kind: str, y: str = "test_ndcg@10", baseline: pd.DataFrame | None = None
+) -> Figure:
+    """Quality on the target against the size of something, a line per kind, with its interval where there is one.
+
+    Args:
+        table: `x`, `y`, `kind` and, where several seeds were run, `low` and `high`.
+        baseline: `kind` and `y` of what has no `x`: a thin level line in the kind's colour, "<kind>, from scratch".
+    """
+    figure, ax = plt.subplots()
+    for i, (name, curve) in enumerate(table.sort_values(x).groupby(kind)):
+        if {"low", "high"} <= set(curve):
+            ax.fill_between(curve[x], curve["low"], curve["high"], color=kind_tint(i), alpha=0.2, linewidth=0)
+        ax.plot(
+            curve[x],
+            curve[y],
+            color=kind_tint(i),
+            marker=MARKERS[i],
+            linestyle=DASHES[i % 4],
+            label=str(name).replace("_", " "),
+        )
+        if baseline is not None:
+            for level in baseline.loc[baseline[kind] == name, y]:
+                ax.axhline(level, color=kind_tint(i), linewidth=1.2, linestyle=":", label=f"{name}, from scratch")
+    ax.set(xscale="log", xlabel=label(x), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
+    log_ticks(ax)
+    if x == "share":
+        ax.set_xticks(table[x].unique())
+        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure

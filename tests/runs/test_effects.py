@@ -1,0 +1,66 @@
+"""The best of groups, paired effects, and means over seeds, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from srtlib import runs
+
+
+def grid() -> pd.DataFrame:
+    """2 sets x 3 depths x 2 heads, one run twice; doubling the depth costs 10%, heads do nothing."""
+    rows = [
+        {
+            "dataset": data,
+            "n_targets": size,
+            "n_layers": 2**i,
+            "n_heads": heads,
+            "d_model": 8,
+            "n_negatives": 1,
+        }
+        | {"ndcg": 0.1 * size * 0.9**i}
+        for data, size in [("large", 2.0), ("small", 1.0)]
+        for i in range(3)
+        for heads in (1, 2)
+    ]
+    return pd.DataFrame([*rows, rows[0]])
+
+
+def test_best_runs_takes_the_highest_of_each_set() -> None:
+    best = runs.best_runs(grid(), metric="ndcg")
+    assert best[["dataset", "n_layers", "ndcg"]].values.tolist() == [["small", 1, 0.1], ["large", 1, 0.2]]
+
+
+def test_paired_effects_compare_like_with_like() -> None:
+    pairs = runs.paired_effects(grid(), "n_layers", "ndcg")
+    assert len(pairs) == 2 * 2 * 2  # sets x heads x steps
+    summary = runs.summarise_effects(pairs)
+    assert summary["step"].tolist() == ["1 -> 2", "2 -> 4"]
+    np.testing.assert_allclose(summary[["effect", "low", "high"]], -0.1, atol=1e-12)
+    assert summary["worse"].tolist() == summary["pairs"].tolist() == [4, 4]
+    heads = runs.summarise_effects(runs.paired_effects(grid(), "n_heads", "ndcg"))
+    assert heads[["pairs", "worse"]].values.tolist() == [[6, 0]]
+    with pytest.raises(ValueError, match="d_model has one level"):
+        runs.paired_effects(grid(), "d_model", "ndcg")
+
+
+def test_the_interval_of_an_effect_is_students() -> None:
+    effects = np.array([0.02, 0.05, -0.01, 0.03])
+    summary = runs.summarise_effects(pd.DataFrame({"step": "1 -> 2", "effect": effects}))
+    expected = stats.ttest_1samp(np.log1p(effects), 0).confidence_interval(0.95)
+    np.testing.assert_allclose(np.log1p(summary.loc[0, ["low", "high"]].astype(float)), expected)
+
+
+def test_mean_over_seeds_with_students_interval() -> None:
+    values = [0.041, 0.047, 0.044]
+    table = pd.DataFrame(
+        {"method": ["full"] * 3 + ["zero_shot"], "ndcg": [*values, 0.01], "flops": [1.0, 2.0, 3.0, 0.0]}
+    )
+    full, zero = runs.over_seeds(table, "method", ["ndcg", "flops"]).to_dict("records")
+    low, high = stats.t.interval(0.95, df=2, loc=np.mean(values), scale=stats.sem(values))
+    assert (full["method"], full["seeds"], full["flops"]) == ("full", 3, 2.0)
+    assert (full["low"], full["ndcg"], full["high"]) == pytest.approx((low, 0.044, high))
+    assert zero["ndcg"] == 0.01
+    assert np.isnan(zero["low"])
+    assert np.isnan(zero["high"])
