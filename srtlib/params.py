@@ -57,6 +57,24 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def identity(self) -> dict[str, Any]:
+        """The parameters that tell a run from others: a `later_field` only where it is not at its default."""
+        fields = type(self).model_fields
+        silent = {n for n, field in fields.items() if field.json_schema_extra == LATER and _at_default(self, n)}
+        return self.model_dump(exclude=silent)
+
+
+LATER: dict[str, Any] = {"later": True}
+
+
+def later_field(default: Any, **given: Any) -> Any:
+    """A parameter that came after runs were recorded: at its default these keep their identity."""
+    return Field(default, json_schema_extra=LATER, **given)
+
+
+def _at_default(params: Params, name: str) -> bool:
+    return getattr(params, name) == type(params).model_fields[name].default
+
 
 class ModelParams(Params):
     """Architecture of an SRT model (section 3 of the paper; defaults are the `srtlib` recipe's).
@@ -81,6 +99,10 @@ class ModelParams(Params):
     vocab_size: int = Field(default=30_000, ge=100, le=30_000)
     vector_dim: int = Field(default=0, ge=0, description="width of the given vectors (fixed_vectors)")
     n_items: int = Field(default=0, ge=0, description="size of the one catalogue that it knows (item_ids)")
+    words_first: bool = later_field(False, description="text is split into words before it is normalised (token_bag)")
+    initialisation: Literal["xavier", "normal02"] = later_field(
+        "xavier", description="weights of linear layers start so; normal02: Normal(0, 0.02), as tables always do"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -122,12 +144,15 @@ class TrainParams(Params):
     weight_decay: float = Field(default=0.01, ge=0)
     schedule: Literal["linear", "one_cycle"] = "linear"
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps before the peak")
-    clip_norm: float = Field(default=1.0, gt=0)
+    clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0: never clip")
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = Field(default=False, description="torch.compile the transformer; the run stays the same run")
     eval_every: PositiveInt = Field(default=1, description="epochs between validations")
     patience: int = Field(default=0, ge=0, description="validations without a new best before stopping; 0: never stop")
     protocol: Annotated[str, AfterValidator(lambda text: parse_protocol(text) and text)] = "full"
+    select_by: str = later_field(
+        "ndcg@5", pattern=r"^(ndcg|hr|mrr)@(5|10)$", description="the best checkpoint has the highest on validation"
+    )
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from srtlib.params import Scaling, SizeParams, load_params, parse
+from srtlib.params import ModelParams, Scaling, SizeParams, TrainParams, load_params, parse
+from srtlib.runs.store import run_id
 
 GOOD = {"interactions": [10], "models": [{"d_model": 8}], "panel_users": 5}
 
@@ -56,3 +57,26 @@ def test_sizes_grow() -> None:
 def test_every_size_is_valid() -> None:
     for size in ("S", "M", "L", "XL"):
         assert isinstance(load_params(size), SizeParams)
+
+
+def test_new_parameters_leave_the_identity_of_recorded_runs_alone() -> None:
+    """The hash of the defaults, as it was when the first runs were recorded; what is not at its default counts."""
+
+    def name(model: ModelParams, train: TrainParams) -> str:
+        values = {k: v for k, v in train.identity().items() if k not in ("seed", "compile")}
+        return run_id({"model": model.identity(), "train": values})
+
+    assert name(ModelParams(), TrainParams()) == "1d58fdacd50d"
+    others = [
+        (ModelParams(initialisation="normal02"), TrainParams()),
+        (ModelParams(words_first=True), TrainParams()),
+        (ModelParams(), TrainParams(select_by="mrr@5")),
+        (ModelParams(), TrainParams(clip_norm=0)),
+    ]
+    assert len({name(*pair) for pair in others} | {"1d58fdacd50d"}) == len(others) + 1
+
+
+@pytest.mark.parametrize("name", ["ndcg", "mrr@20", "loss"])
+def test_what_selects_the_best_is_a_metric_that_is_recorded(name: str) -> None:
+    with pytest.raises(ValueError, match="train: select_by: "):
+        parse(TrainParams, {"select_by": name}, "train")

@@ -32,7 +32,7 @@ def test_paper_recipe_is_the_authors(dataset: Dataset) -> None:
         300,
         "popularity",
     )
-    assert (train.optimizer, train.learning_rate, train.weight_decay, train.clip_norm) == ("adam", 1e-4, 1e-5, 1.0)
+    assert (train.optimizer, train.learning_rate, train.weight_decay, train.clip_norm) == ("adam", 1e-4, 1e-5, 0.0)
     assert (train.schedule, train.warmup, train.epochs, train.batch_size, train.seed) == (
         "one_cycle",
         0.3,
@@ -40,7 +40,8 @@ def test_paper_recipe_is_the_authors(dataset: Dataset) -> None:
         128,
         2020,
     )
-    assert (train.eval_every, train.protocol, train.logq_on_positive) == (5, "sampled:10000", True)
+    assert (train.eval_every, train.protocol, train.logq_on_positive) == (5, "paper:10000", True)
+    assert (train.select_by, model.initialisation, model.words_first) == ("mrr@5", "normal02", True)
 
 
 def test_settings_go_to_the_model_or_to_training(dataset: Dataset) -> None:

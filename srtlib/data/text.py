@@ -20,21 +20,28 @@ from srtlib.paths import home, make_folder
 UNKNOWN = "<unk>"
 EMPTY = "unknown"  # what an empty field says, as in the paper's code
 WORD_START = "▁"  # how the pre-tokenizer marks it
+NO_WORD = r"[^\p{L}\p{N}_]+"  # what Python calls \W; to the tokenizer's own \w "½" is none, and an accent by itself is
 ASCII_WORD = re.compile("[a-z0-9_]+")
 CHUNK = 500_000  # texts tokenised at a time
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, words_first: bool = False) -> Tokenizer:
     r"""BPE over lower-cased words (regex \w+), with at most `vocab_size` pieces.
+
+    words_first: find the words before Unicode is normalised, not after, as the paper's code does: "Balances™" is then
+    "balances", else "balancestm".
 
     >>> tokenizer = train_tokenizer(["Red pen", "red ink"] * 5, 100)
     >>> tokenizer.encode("RED, pen!").tokens
     ['▁red', '▁pen']
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\W+"), " "), normalizers.Strip()]
-    )
+    normal = [normalizers.NFKC(), normalizers.Lowercase()]
+    if words_first:
+        split = [normalizers.Replace(Regex(NO_WORD), " "), *normal]
+    else:
+        split = [*normal, normalizers.Replace(Regex(r"\W+"), " ")]
+    tokenizer.normalizer = normalizers.Sequence([*split, normalizers.Strip()])
     # A mark at the start of words, not at their end: with an end suffix the library numbers pieces at random.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     trainer = trainers.BpeTrainer(
@@ -47,13 +54,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def dataset_tokenizer(dataset: Dataset, vocab_size: int) -> Tokenizer:
-    """The tokenizer of a data set's own text, from the cache where it was trained before."""
-    key = hashlib.sha256(f"v2:{dataset.text_fingerprint}:{vocab_size}".encode()).hexdigest()[:16]
+def dataset_tokenizer(dataset: Dataset, vocab_size: int, words_first: bool = False) -> Tokenizer:
+    """`train_tokenizer` of a data set's own text, from the cache where it was trained before."""
+    parts = f"v2:{dataset.text_fingerprint}:{vocab_size}" + (":words first" if words_first else "")
+    key = hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def fill(folder: Path) -> None:
-        texts = (text for name in TEXT_FIELDS for text in _texts(dataset.catalogue[name]))
-        train_tokenizer(texts, vocab_size).save(str(folder / "tokenizer.json"))
+        texts = (text for name in TEXT_FIELDS for text in _texts(dataset.catalogue[name], words_first))
+        train_tokenizer(texts, vocab_size, words_first).save(str(folder / "tokenizer.json"))
 
     folder = make_folder(home() / "cache" / "tokenizers" / key, fill)
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -97,14 +105,22 @@ def dataset_bags(dataset: Dataset, tokenizer: Tokenizer, fields: Mapping[str, in
     )
 
 
-def _texts(column: pd.Series) -> Iterator[str]:
+def _texts(column: pd.Series, words_first: bool) -> Iterator[str]:
+    """Texts to read; with words first, one without a word says "unknown" as an empty one does."""
+    if words_first:
+        return (text if re.search(r"\w", text) else EMPTY for text in column)
     return (text if text.strip() else EMPTY for text in column)
+
+
+def _finds_words_first(tokenizer: Tokenizer) -> bool:
+    return tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("™") == ""
 
 
 def _encode(column: pd.Series, tokenizer: Tokenizer, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """CSR (ids, offsets) of a column's tokens, the first `longest` of each text."""
+    words_first = _finds_words_first(tokenizer)
     parts = [
-        _encode_chunk(list(_texts(column[start : start + CHUNK])), tokenizer, longest)
+        _encode_chunk(list(_texts(column[start : start + CHUNK], words_first)), tokenizer, longest)
         for start in range(0, len(column), CHUNK)
     ]
     ids = np.concatenate([ids for ids, _ in parts]) if parts else np.empty(0, dtype=np.int32)

@@ -14,4 +14,4 @@ def new_model(params: ModelParams, dataset: Dataset, seed: int = 0) -> SRT:
         torch.manual_seed(seed)
         if params.encoder != "token_bag":
             return SRT(params)
-        return SRT(params, dataset_tokenizer(dataset, params.vocab_size))
+        return SRT(params, dataset_tokenizer(dataset, params.vocab_size, params.words_first))

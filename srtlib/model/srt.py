@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -223,7 +224,7 @@ class SRT(nn.Module):
         self.dropout = nn.Dropout(params.dropout)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layers))
         self.final_norm = nn.LayerNorm(params.d_model, eps=params.norm_eps) if params.norm == "pre" else nn.Identity()
-        self.apply(_initialise)
+        self.apply(partial(_initialise, scheme=params.initialisation))
 
     @property
     def device(self) -> torch.device:
@@ -400,9 +401,12 @@ def part_of(parameter: str) -> str:
     return f"{first}.{second}" if first in ("encoder", "blocks") else first
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, scheme: str) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.xavier_normal_(module.weight)
+        if scheme == "xavier":
+            nn.init.xavier_normal_(module.weight)
+        else:
+            nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
         nn.init.normal_(module.weight, std=0.02)

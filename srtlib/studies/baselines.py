@@ -18,7 +18,6 @@ from srtlib.params import ModelParams, Recipe, TrainParams, parse
 from srtlib.training.identity import config_of
 from srtlib.training.provenance import record_untrained
 from srtlib.training.trainer import train
-from srtlib.training.validation import SELECT_BY
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # last items of histories, int [B] -> scores [B, items]
 UNTRAINED = ("popularity", "co_occurrence")
@@ -89,7 +88,7 @@ def tune(
     """Train each recipe and return the one with the best validation, and all their validation values."""
     recipes = list(recipes)
     summaries = [train(recipe, dataset, store, progress_bar=progress_bar)[1] for recipe in recipes]
-    values = [summary["valid"][SELECT_BY] for summary in summaries]
+    values = [summary["valid"][r.train.select_by] for r, summary in zip(recipes, summaries, strict=True)]
     return recipes[int(np.argmax(values))], values
 
 

@@ -67,7 +67,7 @@ def retokenise(model: SRT, dataset: Dataset) -> SRT:
     """
     if model.tokenizer is None:
         raise ValueError(f"encoder={model.params.encoder} has no vocabulary; expected encoder=token_bag")
-    tokenizer = dataset_tokenizer(dataset, model.params.vocab_size)
+    tokenizer = dataset_tokenizer(dataset, model.params.vocab_size, model.params.words_first)
     vocabulary = tokenizer.get_vocab()
     pieces = sorted(vocabulary, key=vocabulary.__getitem__)
     spelt = [_spell(model.tokenizer, piece) for piece in pieces]

@@ -48,8 +48,8 @@ def config_of(
             "n_items": judged_on.n_items,
         },
         "recipe": recipe.name,
-        "model": recipe.model.model_dump(),
-        "train": recipe.train.model_dump(exclude={"seed", "compile"}),
+        "model": recipe.model.identity(),
+        "train": {k: v for k, v in recipe.train.identity().items() if k not in ("seed", "compile")},
         "seed": recipe.train.seed,
         **({"transfer": tuning.record} if tuning else {}),
     }

@@ -33,7 +33,7 @@ class Progress:
     best_step: int = 0
     validations_since_best: int = 0
     best: dict[str, float] = field(default_factory=dict)
-    last: float = 0.0  # the last validation's value of SELECT_BY
+    last: float = 0.0  # the last validation's value of what selects the best
 
     def sound(self, loss: float, gradient_norm: float) -> bool:
         """Whether a step may be taken: finite, and not a spike (`SPIKE` times the running mean).

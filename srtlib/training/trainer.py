@@ -4,6 +4,7 @@ Everything random at step t follows from (seed, t), and an epoch's order from (s
 continues exactly where it was, with no random state to restore.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ from srtlib.training.checkpoint import load_checkpoint, remove_checkpoints, save
 from srtlib.training.identity import Tuning, config_of
 from srtlib.training.losses import NEGATIVES, OBJECTIVES, NegativeSampler
 from srtlib.training.objective import Objective
-from srtlib.training.optimisation import learning_rate_factor, make_optimizer
+from srtlib.training.optimisation import follow_schedule, make_optimizer
 from srtlib.training.progress import DivergedError, Progress
 from srtlib.training.signals import stop_signal
 from srtlib.training.validation import Judge
@@ -187,9 +188,7 @@ class Trainer:
         torch.manual_seed(mixed_seed(self.params.seed, self.at.step, 2 + rank))
         batch = epoch.batch(self.at.batch, rank, world)
         share = (self.at.epoch + (self.at.batch + 1) / len(epoch)) / self.params.epochs
-        for group in self.optimizer.param_groups:
-            rate = self.params.learning_rate * group["rates"][self.at.epoch]
-            group["lr"] = rate * learning_rate_factor(share, self.params)
+        follow_schedule(self.optimizer, self.params, self.at.epoch, share, self.params.epochs * len(epoch))
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss, shape = self._loss(batch)
@@ -208,7 +207,7 @@ class Trainer:
         if self.tuning.penalty:
             loss = loss + self.tuning.penalty(self.model)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or math.inf)
         value = loss_sum / n
         if self.at.sound(value, norm.item()):
             self.optimizer.step()

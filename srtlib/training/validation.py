@@ -15,14 +15,13 @@ from srtlib.runs.store import Run
 from srtlib.training.progress import Progress
 from srtlib.training.provenance import provenance
 
-SELECT_BY = "ndcg@5"  # the best checkpoint is the one with the highest validation value of this
-
 
 class Judge:
     """Ranks the users of `judged_on` for one run. The best weights live in `folder`, as a model folder."""
 
     def __init__(self, run: Run, params: TrainParams, dataset: Dataset, judged_on: Dataset, model: SRT) -> None:
         self.run, self.params, self.dataset, self.judged_on = run, params, dataset, judged_on
+        self.select_by = params.select_by
         self.features = model.features(judged_on)
 
     @property
@@ -32,8 +31,8 @@ class Judge:
     def validate(self, model: SRT, at: Progress, patient: bool) -> None:
         """Log the validation of `model`, and keep it if it is the best so far; else, unless `patient`, count that."""
         values = metrics(self._ranks(model, "valid"))
-        at.last = values[SELECT_BY]
-        if at.last > at.best.get(SELECT_BY, -1.0):
+        at.last = values[self.select_by]
+        if at.last > at.best.get(self.select_by, -1.0):
             at.best, at.best_step, at.validations_since_best = values, at.step, 0
             model.save_pretrained(self.folder)
         elif not patient:
@@ -59,7 +58,7 @@ class Judge:
         params: numbers of parameters by group.
         """
         best = SRT.from_pretrained(self.folder, device)
-        rows = [row for row in self.run.rows() if f"valid_{SELECT_BY}" in row]
+        rows = [row for row in self.run.rows() if f"valid_{self.select_by}" in row]
         summary: dict[str, Any] = {
             "params": params,
             "flops": at.flops,
@@ -83,7 +82,7 @@ class Judge:
         """What a progress bar says."""
         parts = [f"loss {at.loss_sum / max(1, at.loss_steps):.3f}"]
         if at.best:
-            parts.append(f"{SELECT_BY} {at.last:.4f} (best {at.best[SELECT_BY]:.4f})")
+            parts.append(f"{self.select_by} {at.last:.4f} (best {at.best[self.select_by]:.4f})")
         if at.bad_steps:
             parts.append(f"{at.bad_steps} bad steps skipped")
         return ", ".join(parts)

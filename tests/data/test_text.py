@@ -1,3 +1,6 @@
+import re
+import unicodedata
+
 import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer
@@ -51,3 +54,36 @@ def test_round_trip(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert (
         Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("fine ink").ids == tokenizer.encode("fine ink").ids
     )
+
+
+WORDS = pd.DataFrame(
+    {"title": ["Balances™ pen", "ﬁne½ pen", "cafe\u0301 x_1", "", "® !"], "brand": ["®", "™", "Acme®", "", "½"]}
+)
+
+
+def test_words_are_found_before_they_are_normalised() -> None:
+    r"""As Python's regex \w+ finds them: a trademark sign ends a word, a fraction belongs to one, an accent by itself
+    ends one; and what has no word says "unknown"."""
+    expected = {
+        "title": ["balances pen", "fine1⁄2 pen", "cafe x_1", "unknown", "unknown"],
+        "brand": ["unknown", "unknown", "acme", "unknown", "1⁄2"],
+    }
+    tokenizer = train_tokenizer([*WORDS["title"], *WORDS["brand"], "unknown"] * 3, 500, words_first=True)
+    reread = type(tokenizer).from_str(tokenizer.to_str())  # how words are found travels with it
+    bags = token_bags(WORDS, reread, {"title": 40, "brand": 40})
+    words = {i: piece for piece, i in reread.get_vocab().items()}
+    for name, texts in expected.items():
+        rows = np.split(bags.ids[name], bags.offsets[name][1:-1])
+        assert ["".join(words[i] for i in row).replace("▁", " ").strip() for row in rows] == texts
+
+
+def test_what_a_word_is_before_normalisation_is_pythons() -> None:
+    known = [c for c in map(chr, range(0x20, 0x10000)) if unicodedata.category(c) not in ("Cn", "Cs")]
+    find = train_tokenizer(["a"], 100, words_first=True).normalizer.normalize_str
+    assert [c for c in known if find(c)] == [c for c in known if re.match(r"\w", c)]
+
+
+def test_the_default_reads_as_it_always_did() -> None:
+    tokenizer = train_tokenizer(["balancestm pen"] * 3, 500)
+    assert tokenizer.encode("Balances™ pen").tokens == ["▁balancestm", "▁pen"]
+    assert token_bags(WORDS[["brand"]], tokenizer, {"brand": 8}).ids["brand"][0] == 0

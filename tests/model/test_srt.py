@@ -296,3 +296,14 @@ def test_nothing_is_left_half_written(dataset: Dataset, tmp_path: Path, monkeypa
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="n_heads=3 must divide d_model=8"):
         parse(ModelParams, {"d_model": 8, "n_heads": 3}, "model")
+
+
+def test_weights_start_as_the_initialisation_says(dataset: Dataset) -> None:
+    """normal02: every matrix and table has the standard deviation 0.02 (within what so many draws allow), biases 0."""
+    for name, p in new_model(params(d_model=64, initialisation="normal02"), dataset, seed=1).named_parameters():
+        if p.dim() > 1:
+            assert p.std().item() == pytest.approx(0.02, rel=5 / (2 * p.numel()) ** 0.5), name
+        else:
+            assert p.unique().tolist() in ([0.0], [1.0]), name  # biases, and scales of norms
+    usual = new_model(params(d_model=64), dataset, seed=1).blocks[0].out.weight
+    assert usual.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.1)  # Xavier

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -24,9 +25,10 @@ from srtlib.training import losses
 from srtlib.training.checkpoint import load_checkpoint, save_checkpoint
 from srtlib.training.identity import config_of
 from srtlib.training.objective import Objective
-from srtlib.training.optimisation import learning_rate_factor, make_optimizer
-from srtlib.training.progress import MAX_BAD_STEPS, DivergedError
+from srtlib.training.optimisation import make_optimizer
+from srtlib.training.progress import MAX_BAD_STEPS, DivergedError, Progress
 from srtlib.training.trainer import Trainer, train
+from srtlib.training.validation import Judge
 
 
 def with_train(recipe: Recipe, **changes: object) -> Recipe:
@@ -105,6 +107,40 @@ def test_an_objective_and_negatives_from_outside_train(
     found = runs.curves(tmp_path / "a")["train_loss"]
     assert found.iloc[-1] < found.iloc[0]
     assert set(losses.NegativeSampler(dataset.train_counts, "one").draw((50,)).tolist()) == {3}
+
+
+def test_gradients_are_not_clipped_where_clip_norm_is_0(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    """A step of plain gradient descent is as long as the gradient, or as the largest norm that is allowed."""
+
+    def moved(clip_norm: float) -> float:
+        given = with_train(recipe, clip_norm=clip_norm, warmup=0.0)
+        trainer = Trainer(given, dataset, dataset, tmp_path, None, None, torch.device("cpu"))
+        trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.01)
+        for group in trainer.optimizer.param_groups:
+            group["rates"] = [1.0] * given.train.epochs
+        before = torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
+        trainer.step(trainer.epoch())
+        after = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+        return float((after - before).norm()) / trainer.optimizer.param_groups[0]["lr"]
+
+    whole = moved(0.0)
+    assert whole > 0.1
+    assert moved(0.01) == pytest.approx(0.01, rel=1e-2)
+    assert moved(1e9) == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_best_checkpoint_is_the_one_that_select_by_says(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    """Validations on which the two metrics disagree: MRR@5 is best at the second, HR@10 at the third."""
+    values = [{"mrr@5": 0.1, "hr@10": 0.3}, {"mrr@5": 0.2, "hr@10": 0.2}, {"mrr@5": 0.1, "hr@10": 0.4}]
+    model = new_model(recipe.model, dataset)
+    for select_by, best in (("mrr@5", 2), ("hr@10", 3)):
+        params = TrainParams(select_by=select_by)
+        with runs.Run.open(tmp_path, {"by": select_by}) as run, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys.modules["srtlib.training.validation"], "metrics", Mock(side_effect=values))
+            judge, at = Judge(run, params, dataset, dataset, model), Progress()
+            for at.step in (1, 2, 3):
+                judge.validate(model, at, patient=False)
+        assert at.best_step == best
 
 
 def test_the_same_seed_gives_the_same_numbers(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
@@ -342,31 +378,3 @@ def test_compiled_training_equals_eager(dataset: Dataset, recipe: Recipe, tmp_pa
     assert config_of(dataset, recipe) == config_of(dataset, with_train(recipe, compile=True))
     with pytest.raises(ValueError, match="compile=true needs batches of one shape"):
         TrainParams(compile=True, supervise="last")
-
-
-def test_one_cycle_is_torchs() -> None:
-    params = TrainParams(schedule="one_cycle", warmup=0.3, learning_rate=1.0)
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    steps = 1000
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, steps + 1, pct_start=0.3, div_factor=25)
-    for step in range(1, steps + 1):
-        optimizer.step()
-        schedule.step()
-        assert learning_rate_factor(step / steps, params) == pytest.approx(schedule.get_last_lr()[0], abs=5e-3)
-
-
-def test_linear_schedule_rises_then_falls() -> None:
-    params = TrainParams(warmup=0.1)
-    factors = [learning_rate_factor(s, params) for s in np.linspace(0, 1, 101)]
-    assert factors[0] == 0
-    assert np.argmax(factors) == 10
-    assert factors[-1] == pytest.approx(0)
-
-
-def test_adamw_does_not_decay_biases_and_norms(dataset: Dataset, recipe: Recipe) -> None:
-    model = new_model(recipe.model, dataset)
-    decayed, undecayed = make_optimizer(model, recipe.train).param_groups
-    assert {p.dim() for p in undecayed["params"]} == {1}
-    assert undecayed["weight_decay"] == 0 < decayed["weight_decay"]
-    assert len(decayed["params"]) + len(undecayed["params"]) == len(list(model.parameters()))
