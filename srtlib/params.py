@@ -248,11 +248,10 @@ P = TypeVar("P", bound=Params)
 def parse(model: type[P], values: object, source: str) -> P:
     """Validate `values`, turning every complaint into one line that names the key.
 
-    >>> parse(ModelParams, {"d_model": 64, "layers": 2}, "example")
+    >>> parse(Architecture, {"d_model": 64, "layers": 2}, "example")
     Traceback (most recent call last):
     ...
-    ValueError: example: layers: unknown key; expected one of d_model, n_layers, n_heads, d_ff, max_len, dropout, \
-attention_dropout, norm, norm_eps, encoder, fields, vocab_size, vector_dim, n_items
+    ValueError: example: layers: unknown key; expected one of d_model, n_layers, n_heads
     """
     try:
         return model.model_validate(values)
