@@ -1,8 +1,8 @@
-# make scaling | test | test-cluster | test-wheel | book | lint | setup | clean          (see README.md)
 PYTHON  ?= python3
 SIZE    ?= S
 DATASET ?= synthetic
 SEED    ?= 0
+ARGS    ?=
 
 BIN := .venv/bin
 # pyproject.toml is the one place that says which Python is old enough.
@@ -10,14 +10,18 @@ MIN_PYTHON := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)"/\1/p' pyproje
 
 # Bad arguments end in one line, before papermill has written anything.
 CHECK := import sys; sys.tracebacklimit = 0; \
-  from srtlib.params import load_params; from srtlib.data.dataset import load_dataset; \
+  from srtlib.params import load_params; from srtlib.data.loading import load_dataset; \
   size, dataset, seed = sys.argv[1:]; \
   seed.isdigit() or sys.exit(f"SEED={seed} is not a seed; expected a whole number"); \
   load_params(size); load_dataset(dataset, seed=int(seed))
 
-.PHONY: setup scaling test test-cluster test-wheel book lint clean
+.DEFAULT_GOAL := help
+.PHONY: help setup scaling test coverage test-cluster test-wheel book design format lint clean
 
-setup: .venv/.done
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.done ## .venv with the pinned versions
 
 .venv/.done: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(MIN_PYTHON)".split("."))))' 2>/dev/null \
@@ -27,32 +31,44 @@ setup: .venv/.done
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
 	@touch $@
 
-scaling: setup
+scaling: setup ## run the scaling study and draw its figures [SIZE=S DATASET=synthetic SEED=0]
 	@$(BIN)/python -c '$(CHECK)' "$(SIZE)" "$(DATASET)" "$(SEED)"
 	@mkdir -p out
 	$(BIN)/papermill book/scaling.ipynb "out/scaling-$(SIZE).ipynb" -k python3 \
 	  -p size "$(SIZE)" -p dataset "$(DATASET)" -p seed "$(SEED)"
 
-test: setup
-	$(BIN)/pytest --nbval
+# By file on every core, one thread each: a file's fixtures, and a notebook's cells, stay together.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-# Engines past one machine: their extras, and tests that start small clusters here.
-test-cluster: setup
+test: setup ## run every test and every notebook [ARGS="-k laws"]
+	$(PARALLEL) --nbval $(ARGS)
+
+coverage: setup ## say which lines of srtlib no test reaches
+	$(PARALLEL) --cov srtlib --cov-report term-missing:skip-covered tests srtlib $(ARGS)
+
+test-cluster: setup ## install the extras for clusters, and test them on small ones here
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cluster,spark]"
-	$(BIN)/pytest tests/cluster
+	$(BIN)/pytest tests/cluster $(ARGS)
 
-test-wheel: setup
-	$(BIN)/pytest tests/wheel
+test-wheel: setup ## test the package as it is installed elsewhere
+	$(BIN)/pytest tests/wheel $(ARGS)
 
-book: setup
+book: setup ## build the book into _build/html
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 
-lint: setup
+design: setup ## draw what imports what into out/design.svg
+	$(BIN)/python book/_ext/design.py out/design.svg
+
+format: setup ## format the code, and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lint: setup ## check style, types, and which way imports run
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
 
-clean:
-	rm -rf .venv out _build data/cache data/synthetic srtlib.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove what these made
+	rm -rf .venv out _build dist data/cache data/synthetic .coverage .*_cache
 	find srtlib tests book benchmarks -name __pycache__ -prune -exec rm -rf {} +

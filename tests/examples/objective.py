@@ -3,6 +3,8 @@
 python tests/examples/objective.py
 """
 
+import sys
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,6 +24,6 @@ class BinaryCrossEntropy:
 OBJECTIVES["binary_cross_entropy"] = BinaryCrossEntropy()
 
 if __name__ == "__main__":
-    from srtlib.cli import main
+    from srtlib.cli.main import main
 
-    main("train synthetic --d-model 8 --set objective=binary_cross_entropy --set epochs=1".split())
+    sys.exit(main("train synthetic --d-model 8 --set objective=binary_cross_entropy --set epochs=1".split()))

@@ -1,0 +1,38 @@
+"""Pages of the library reference: book/api/<wing>.md gets a section for every module of its wing."""
+
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SECTION = """
+## {name}
+
+```{{eval-rst}}
+.. automodule:: {name}
+   :members:
+```
+"""
+
+
+def modules(wing: str) -> list[str]:
+    """The public modules of srtlib/<wing>/, or for "core" those at the top of srtlib/."""
+    folder = ROOT / "srtlib" / ("" if wing == "core" else wing)
+    paths = folder.glob("*.py") if wing == "core" else folder.rglob("*.py")
+    return sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if not path.name.startswith("_")
+    )
+
+
+def _add_sections(app: Any, page: str, source: list[str]) -> None:
+    if page.startswith("book/api/"):
+        source[0] += "".join(SECTION.format(name=name) for name in modules(page.rpartition("/")[2]))
+
+
+def _is_field_of_a_tuple(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    return True if str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("source-read", _add_sections)
+    app.connect("autodoc-skip-member", _is_field_of_a_tuple)
+    return {"parallel_read_safe": True}

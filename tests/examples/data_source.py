@@ -1,0 +1,28 @@
+"""A data source of your own: MovieLens (grouplens.org/datasets/movielens), found by its name.
+
+python tests/examples/data_source.py FOLDER_WITH_RATINGS_AND_MOVIES
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from srtlib.data.importing import import_data
+from srtlib.data.preparing import SOURCES
+from srtlib.data.statistics import describe
+
+
+def prepare_movielens(raw: Path, seed: int = 0) -> pd.DataFrame:
+    """ratings.csv and movies.csv -> the data set "movielens"; returns its counts. `seed` orders equal times."""
+    columns = {"user_id": "userId", "item_id": "movieId", "categories": "genres"}
+    folder = import_data(raw / "ratings.csv", raw / "movies.csv", "movielens", columns, seed)
+    return describe(folder)[0]
+
+
+SOURCES["movielens"] = prepare_movielens
+
+if __name__ == "__main__":
+    from srtlib.cli.main import main
+
+    sys.exit(main(["data", "prepare", "movielens", "--raw", sys.argv[1]]))
