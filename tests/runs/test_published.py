@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from srtlib import notebook
 from srtlib.laws.forms import FORMS
-from srtlib.runs import published
+from srtlib.runs import curves, published, table
 
 
 def test_published_coefficients_are_those_of_the_forms() -> None:
@@ -83,3 +83,10 @@ def test_a_cached_file_that_is_not_the_pinned_one_is_not_used(monkeypatch: pytes
     (tmp_path / "published_runs" / "mlruns.sqlite.bz2").write_bytes(b"another file")
     with pytest.raises(FileNotFoundError, match="SRT_DATA is not set"):
         published.published_store()
+
+
+def test_the_published_runs_come_with_srtlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SRT_DATA", str(tmp_path))
+    monkeypatch.setattr(published, "URL", "http://127.0.0.1:9/mlruns.sqlite.bz2")
+    assert len(table("published")) == 119
+    assert curves("published").groupby("run_id").size().tolist() == [10] * 119
