@@ -58,7 +58,7 @@ def write_raw(n: int, long_lines: bool = False) -> Path:
                          'A' || upper(substr(md5(floor({n_users} * random() ^ 1.9)::VARCHAR), 1, 13)),
                          (1 + floor(random() * 5)::INT)::VARCHAR || '.0',
                          (900000000 + 600000000 * random())::BIGINT // 86400 * 86400
-                  FROM range({n})) TO '{folder / RATINGS}' (HEADER false)""")
+                  FROM range({n})) TO '{quoted(folder / RATINGS)}' (HEADER false)""")
         word = f"'w' || floor({WORDS} * random() ^ 4)::INT"
         title = " || ' ' || ".join([word] * 11)
         text = "array_to_string(list_transform(range(r * 40, r * 40 + 36), lambda i: md5(i::VARCHAR)), ' ')"
@@ -67,9 +67,14 @@ def write_raw(n: int, long_lines: bool = False) -> Path:
             COPY (SELECT ['Home', 'Kitchen', {word}] AS category, {long} {word} AS brand,
                          {title} || CASE WHEN r % 6 = 0 THEN ' &amp; more' ELSE '' END AS title,
                          {item.format("r")} AS asin
-                  FROM range({n_items}) AS t(r)) TO '{folder / METADATA}.part' (FORMAT json, COMPRESSION gzip)""")
+                  FROM range({n_items}) AS t(r)) TO '{quoted(folder / METADATA)}.part'
+            (FORMAT json, COMPRESSION gzip)""")
         Path(f"{folder / METADATA}.part").rename(folder / METADATA)
     return folder
+
+
+def quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
 
 
 def ours(folder: Path, memory: str = "1GB") -> dict[str, float]:

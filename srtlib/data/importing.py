@@ -14,7 +14,7 @@ from ibis.expr.types import Column, StringColumn, Table
 
 from srtlib.data.dataset import TEXT_FIELDS
 from srtlib.data.engines import expressions
-from srtlib.data.engines.duckdb import DuckDB
+from srtlib.data.engines.duckdb import DuckDB, literal, write_parquet
 from srtlib.data.loading import load_dataset
 from srtlib.paths import home, make_folder, write_text
 
@@ -67,7 +67,7 @@ def import_data(
         frame.to_parquet(aside / "items.parquet", index=False)
         rated = log if "rating" in log.columns else log.mutate(rating=ibis.null("float32"))
         ordered = expressions.in_order(rated, seed, DuckDB.number).select(log.columns)
-        connection.to_parquet(ordered, aside / "interactions.parquet", compression="zstd")
+        write_parquet(connection, ordered, aside / "interactions.parquet")
         write_text(aside / IMPORTED, json.dumps({"sha256": digest}))
         load_dataset(aside)  # refuses, in one line, what cannot be used
 
@@ -100,11 +100,11 @@ def _read(connection: Backend, path: Path, columns: Mapping[str, str]) -> Table:
     if suffix not in READERS:
         raise ValueError(f"{path.name} is of no known kind; expected {', '.join(READERS)}, or the same with .gz")
     read = getattr(connection, READERS[suffix])
-    table = read(path)
+    table = read(literal(path), hive_partitioning=False)
     if READERS[suffix] != "read_csv":
         return table
     ids = {columns.get(name, name) for name in ("user_id", "item_id")} & set(table.columns)
-    return read(path, types=dict.fromkeys(ids, "string"))  # 007 is not 7
+    return read(literal(path), hive_partitioning=False, types=dict.fromkeys(ids, "string"))  # 007 is not 7
 
 
 def _chosen(table: Table, kind: str, columns: Mapping[str, str]) -> Table:

@@ -14,6 +14,7 @@ from ibis import _
 from ibis.expr.types import Table
 
 from srtlib.data.dataset import MIN_LENGTH, Dataset
+from srtlib.data.engines.duckdb import literal
 from srtlib.data.engines.expressions import distribution
 from srtlib.data.loading import find_folder, load_dataset, table_path
 from srtlib.data.text import token_bags, train_tokenizer
@@ -64,7 +65,7 @@ def describe(name_or_path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     read = {".parquet": connection.read_parquet, ".csv": connection.read_csv}
     paths = [table_path(folder, stem) for stem in ("interactions", "items")]
     try:
-        return statistics(*(read[path.suffix](path) for path in paths))
+        return statistics(*(read[path.suffix](literal(path), hive_partitioning=False) for path in paths))
     finally:
         connection.disconnect()
 

@@ -62,17 +62,20 @@ def write_raw(folder: Path) -> Path:
 @pytest.mark.filterwarnings("ignore:no reviews_Sports", "ignore:all_csv_files.csv", "ignore:All_Amazon_Meta.json.gz")
 def test_both_engines_make_the_same_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")  # Java would compile longer than the test runs
-    raw = write_raw(tmp_path / "raw")
+    odd = tmp_path / "odd[1] {a} q? it's"  # paths mean themselves, on Spark too
+    (tmp_path / "odd1 a qx it's" / "raw").mkdir(parents=True)
+    odd.mkdir()
+    raw = write_raw(odd / "raw")
     counts = {}
     for engine in ("duckdb", "spark"):
-        monkeypatch.setenv("SRT_HOME", str(tmp_path / engine))
+        monkeypatch.setenv("SRT_HOME", str(odd / engine))
         counts[engine] = prepare(raw, STEPS, sizes=SIZES, engine=engine, memory="1GB", threads=2)
     pd.testing.assert_frame_equal(counts["duckdb"], counts["spark"])
     assert counts["duckdb"].set_index("statistic").loc["ratings", "value"] == RATINGS + 4
     for part in ("20K", "200K", "beauty"):
         for table in ("interactions", "items"):
-            found = [pd.read_parquet(tmp_path / engine / f"amazon-{part}" / f"{table}.parquet") for engine in counts]
+            found = [pd.read_parquet(odd / engine / f"amazon-{part}" / f"{table}.parquet") for engine in counts]
             assert len(found[0]) > 0
             pd.testing.assert_frame_equal(*found)
-    users = [pd.read_parquet(tmp_path / engine / "amazon" / "users" / "users.parquet") for engine in counts]
+    users = [pd.read_parquet(odd / engine / "amazon" / "users" / "users.parquet") for engine in counts]
     pd.testing.assert_frame_equal(*(table.sort_values("user_id", ignore_index=True) for table in users))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 import ibis
+from ibis.backends.duckdb import Backend
 from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
 
 from srtlib.data.engines.expressions import RATING, from_json
@@ -16,6 +18,28 @@ from srtlib.data.engines.lines import numbered_lines
 
 SHOWN = 10  # bad lines that are shown
 MOST_REJECTS = 1_000_000  # more bad lines than this are not even counted
+
+
+def literal(path: Path) -> str:
+    """A path as a pattern that stands for itself alone: DuckDB reads paths as patterns, which may match other files.
+
+    Read it with hive_partitioning=False, too: else a folder called "seed=0" becomes a column. Raises ValueError for the
+    rare path that no pattern stands for.
+
+    >>> literal(Path("odd[1]/a*.csv"))
+    'odd[[]1]/a[*].csv'
+    """
+    pattern = re.sub(r"[*?\[]", r"[\g<0>]", path.as_posix())
+    if "\\" in pattern and "[" in pattern:  # a pattern's backslashes are slashes
+        raise ValueError(f"{path} has both a backslash and one of *, ? and [, which DuckDB cannot read; rename it")
+    return pattern
+
+
+def write_parquet(connection: Backend, table: Table, path: Path) -> None:
+    """Write an expression's rows, in its order if it has one; Ibis's own `to_parquet` misspells some paths."""
+    connection._run_pre_execute_hooks(table)  # makes known to DuckDB what Python does
+    target = str(path).replace("'", "''")
+    connection.raw_sql(f"COPY ({connection.compile(table)}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
 
 
 class DuckDB:
@@ -36,8 +60,9 @@ class DuckDB:
 
     def ratings(self, path: Path) -> Table:
         return self._connection.read_csv(
-            path, header=False, auto_detect=False, delim=",", quote="", escape="", ignore_errors=True,
-            store_rejects=True, rejects_limit=MOST_REJECTS, columns=dict.fromkeys(RATING, "VARCHAR"),
+            literal(path), header=False, auto_detect=False, delim=",", quote="", escape="", ignore_errors=True,
+            store_rejects=True, rejects_limit=MOST_REJECTS, hive_partitioning=False,
+            columns=dict.fromkeys(RATING, "VARCHAR"),
         )  # fmt: skip
 
     def rejected(self) -> tuple[int, list[str]]:
@@ -59,11 +84,11 @@ class DuckDB:
         return (ibis.literal("0x") + digits).cast("int64")
 
     def parquet(self, path: Path) -> Table:
-        return self._connection.read_parquet(path)
+        return self._connection.read_parquet(literal(path), hive_partitioning=False)
 
     def write(self, table: Table, path: Path) -> None:
         try:
-            self._connection.to_parquet(table, path, compression="zstd")
+            write_parquet(self._connection, table, path)
         except duckdb.Error as error:
             raise ValueError(_first_line(error)) from None
 

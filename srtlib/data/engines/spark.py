@@ -52,7 +52,7 @@ class Spark:
     def ratings(self, path: Path) -> Table:
         bad = "bad_line"  # a column of its own: with a fifth for what is too much, Spark would hold every line for bad
         table = self._connection.read_csv(
-            str(path), header=False, inferSchema=False, quote="", escape="", columnNameOfCorruptRecord=bad,
+            _literal(path), header=False, inferSchema=False, quote="", escape="", columnNameOfCorruptRecord=bad,
             schema=", ".join(f"{column} STRING" for column in (*RATING, bad)),
         )  # fmt: skip
         whole = table[bad].isnull() & ~(table.item_id + table.user_id).contains("\ufffd")
@@ -76,7 +76,7 @@ class Spark:
         return _conv(digits, 16, 10).cast("int64")
 
     def parquet(self, path: Path) -> Table:
-        return self._connection.read_parquet(path)
+        return self._connection.read_parquet(_literal(path))
 
     def write(self, table: Table, path: Path) -> None:
         parts = self._scratch / ibis.util.gen_name("parts")
@@ -89,6 +89,11 @@ class Spark:
 
     def close(self) -> None:
         self._session.stop()
+
+
+def _literal(path: Path) -> str:
+    """A path as a pattern that stands for itself alone."""
+    return re.sub(r"[*?\[\]{}\\]", r"\\\g<0>", str(path.absolute()))
 
 
 @ibis.udf.scalar.builtin(name="conv", signature=(("string", "int64", "int64"), "string"))
