@@ -31,10 +31,10 @@ from .params import Recipe as Recipe
 from .params import TrainParams as TrainParams
 from .params import load_params as load_params
 from .serving.recommender import Recommender as Recommender
+from .studies.experiments import Experiment as Experiment
 from .studies.fine_tuning import Method as Method
 from .studies.fine_tuning import adapt as adapt
 from .studies.fine_tuning import fine_tune as fine_tune
-from .studies.sweeping import Experiment as Experiment
 from .studies.sweeping import scaling_experiments as scaling_experiments
 from .studies.sweeping import subsets as subsets
 from .studies.sweeping import sweep as sweep

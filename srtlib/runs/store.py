@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -54,18 +55,26 @@ class Run:
         self._lock = lock
 
     @classmethod
-    def open(cls, root: Path | str, config: dict[str, Any]) -> Run:
+    def open(cls, root: Path | str, config: dict[str, Any], wait: bool = False) -> Run:
         """Create the run of `config` in the store `root`, or reopen it.
 
-        Raises RunLockedError if it is open already, in this process or another.
+        Args:
+            wait: if another process has the run open, say so and wait until it has not.
+
+        Raises RunLockedError if it is open already: in this process, or in another that is not waited for.
         """
         path = Path(root) / run_id(config)
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / ".lock", timeout=0, thread_local=False)
+        lock = _lock(path)
+        if lock.is_locked:
+            raise RunLockedError(f"run {path} is open in this process already; close it first")
         try:
-            lock.acquire()
+            lock.acquire(timeout=0)
         except Timeout:
-            raise RunLockedError(f"run {path} is open in another process; wait for it or end it") from None
+            if not wait:
+                raise RunLockedError(f"run {path} is open in another process; wait for it or end it") from None
+            warnings.warn(f"run {path} is open in another process; waiting for it", stacklevel=2)
+            lock.acquire(poll_interval=0.2)
         if not (path / "config.json").exists():
             write_text(path / "config.json", json.dumps(config, indent=2, sort_keys=True, allow_nan=False))
         return cls(path, config, lock)
@@ -132,6 +141,23 @@ class Run:
         if self.status == "finished":
             raise RuntimeError(f"run {self.path} is finished; its metrics cannot change any more")
         (self.path / "summary.json").unlink(missing_ok=True)
+
+
+def is_open(path: Path) -> bool:
+    """Whether some process has the run in the folder `path` open."""
+    if not path.is_dir():
+        return False
+    lock = _lock(path)
+    try:
+        with lock.acquire(timeout=0):
+            return lock.lock_counter > 1
+    except Timeout:
+        return True
+
+
+def _lock(path: Path) -> FileLock:
+    """The run's lock, one object in a process."""
+    return FileLock(path.resolve() / ".lock", timeout=-1, thread_local=False, is_singleton=True)
 
 
 def finished(root: Path | str) -> set[str]:

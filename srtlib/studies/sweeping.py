@@ -3,64 +3,24 @@
 Experiments run in processes of this machine, or on a Ray cluster.
 """
 
-import logging
-import os
-import traceback
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from itertools import cycle, islice
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from srtlib import runs
 from srtlib.data.dataset import Dataset
-from srtlib.data.loading import SYNTHETIC, load_dataset
-from srtlib.params import Recipe, Scaling
+from srtlib.params import Scaling
 from srtlib.paths import runs_root
 from srtlib.recipes import recipe_for
-from srtlib.training.identity import config_of
-from srtlib.training.trainer import train
+from srtlib.studies.experiments import Experiment, load_once
+from srtlib.studies.processes import in_processes
+from srtlib.studies.ray_cluster import on_ray
 
 
 class SweepError(RuntimeError):
     """At least one experiment failed; the others are finished."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One run, described so that any process can carry it out.
-
-    dataset: name or path; n_interactions: size of the sample of users that is trained on; panel_users: users
-    (of the whole data set, ranking its whole catalogue) that the run is judged on.
-    """
-
-    dataset: str
-    n_interactions: int
-    panel_users: int
-    recipe: Recipe
-    seed: int
-
-    def data(self) -> tuple[Dataset, Dataset]:
-        """(training sample, panel)."""
-        whole = _load(self.dataset, self.seed)
-        return whole.sample_users(n_interactions=self.n_interactions, seed=self.seed), whole.panel(
-            self.panel_users, seed=self.seed
-        )
-
-    def run_id(self) -> str:
-        """Identity of the run in a store."""
-        sample, panel = self.data()
-        return runs.run_id(config_of(sample, self.recipe, panel))
 
 
 def scaling_experiments(params: Scaling, dataset: str, seed: int = 0) -> list[Experiment]:
@@ -85,7 +45,7 @@ def subsets(params: Scaling, dataset: str, seed: int = 0) -> pd.DataFrame:
 
 def _samples(params: Scaling, dataset: str, seed: int) -> list[Dataset]:
     """The nested samples, rising; sizes that give the same users stand once."""
-    whole = _load(dataset, seed)
+    whole = load_once(dataset, seed)
     samples = [whole.sample_users(n_interactions=n, seed=seed) for n in sorted(params.interactions)]
     return list({sample.n_interactions: sample for sample in samples}.values())
 
@@ -113,7 +73,7 @@ def sweep(
     done = runs.finished(store)
     todo = [e for e, run_id in zip(experiments, ids, strict=True) if run_id not in done]
     if todo:
-        outcomes = _on_ray(todo, store, num_gpus or 0) if engine == "ray" else _here(todo, store, workers)
+        outcomes = on_ray(todo, store, num_gpus or 0) if engine == "ray" else in_processes(todo, store, workers)
         bar = tqdm(outcomes, desc="runs", total=len(todo), disable=None if progress_bar else True)
         failures = [outcome for outcome in bar if outcome]
         if failures:
@@ -133,111 +93,3 @@ def _check_engine(engine: str, workers: int | None, num_gpus: float | None) -> N
         raise ValueError("num_gpus is for the Ray engine: the local one gives each experiment a GPU if there is one")
     if not 0 <= (num_gpus or 0) <= 1:
         raise ValueError(f"num_gpus={num_gpus}: an experiment trains on one GPU or a share of it; expected 0 to 1")
-
-
-def _here(todo: Sequence[Experiment], store: Path, workers: int | None) -> Iterator[str | None]:
-    """Each experiment's outcome as it ends: None, or one line about its failure.
-
-    Every process is a pool of its own: one that is killed ends the experiment that it was at, and no other.
-    """
-    pool = partial(ProcessPoolExecutor, 1, get_context("spawn"))  # forking can hang on threads of torch
-    devices = islice(cycle(_devices()), min(workers or _default_workers(), len(todo)))
-    idle = [(pool(), device) for device in devices]
-    queue = deque(todo)
-    running: dict[Future[str | None], tuple[Experiment, ProcessPoolExecutor, str]] = {}
-    try:
-        while queue or running:
-            while queue and idle:
-                experiment, (process, device) = queue.popleft(), idle.pop()
-                running[process.submit(_run, experiment, store, device)] = experiment, process, device
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                experiment, process, device = running.pop(future)
-                killed = isinstance(future.exception(), BrokenProcessPool)
-                idle.append((pool() if killed else process, device))
-                yield _outcome(experiment, store, future.result)
-    finally:
-        for process in [*(p for p, _ in idle), *(p for _, p, _ in running.values())]:
-            process.shutdown()
-
-
-def _on_ray(todo: Sequence[Experiment], store: Path, num_gpus: float) -> Iterator[str | None]:
-    """As `_here`, on a Ray cluster."""
-    with _ray() as ray:
-        if num_gpus > (there := ray.cluster_resources().get("GPU", 0)):
-            raise ValueError(f"each experiment asks for num_gpus={num_gpus:g}, but Ray's cluster has {there:g}")
-        names = {name: os.environ[name] for name in ("SRT_DATA", "SRT_HOME") if name in os.environ}
-        # No retries: an experiment that is too large for a node's memory would be tried for ever.
-        options = {"num_cpus": 1, "num_gpus": num_gpus, "max_retries": 0, "runtime_env": {"env_vars": names}}
-        run = ray.remote(**options)(_run)
-        device = "cuda" if num_gpus else "cpu"
-        tasks = {run.remote(_with_whole_path(e), store, device): e for e in todo}
-        waiting = list(tasks)
-        while waiting:
-            (task,), waiting = ray.wait(waiting)
-            yield _outcome(tasks[task], store, partial(ray.get, task))
-
-
-@contextmanager
-def _ray() -> Iterator[Any]:
-    """The module, connected to a cluster."""
-    try:
-        import ray
-    except ImportError:
-        raise RuntimeError("engine ray needs the package ray; expected: pip install 'srtlib[cluster]'") from None
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    connected = ray.is_initialized()
-    if not connected:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-    try:
-        yield ray
-    finally:
-        if not connected:
-            ray.shutdown()
-
-
-def _with_whole_path(experiment: Experiment) -> Experiment:
-    """Workers have another current directory."""
-    folder = Path(experiment.dataset)
-    is_path = experiment.dataset not in SYNTHETIC and folder.is_dir()
-    return replace(experiment, dataset=str(folder.resolve())) if is_path else experiment
-
-
-def _run(experiment: Experiment, store: Path, device: str) -> str | None:
-    """Train one experiment; on failure record the traceback in its run and return one line about it."""
-    torch.set_num_threads(1)
-    sample, panel = experiment.data()
-    try:
-        train(experiment.recipe, sample, store, panel=panel, device=device, progress_bar=False)
-    except Exception as error:
-        return _record_failure(experiment, store, error)
-    return None
-
-
-def _outcome(experiment: Experiment, store: Path, result: Callable[[], str | None]) -> str | None:
-    """What `_run` returned, or the failure that it could not record itself: its process died, or found no data."""
-    try:
-        return result()
-    except Exception as error:
-        return _record_failure(experiment, store, error)
-
-
-def _record_failure(experiment: Experiment, store: Path, error: Exception) -> str:
-    sample, panel = experiment.data()
-    config = config_of(sample, experiment.recipe, panel)
-    if not isinstance(error, runs.RunLockedError):
-        with runs.Run.open(store, config) as run:
-            run.fail("".join(traceback.format_exception(error)))
-    return f"run {runs.run_id(config)}: {type(error).__name__}: {error}"
-
-
-@lru_cache(maxsize=2)
-def _load(dataset: str, seed: int) -> Dataset:
-    return load_dataset(dataset, seed)
-
-
-def _devices() -> list[str]:
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
-
-
-def _default_workers() -> int:
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))

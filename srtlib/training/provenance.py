@@ -41,7 +41,7 @@ def record_untrained(
 
     rank: (split, exclude_seen) -> rank of every user's target.
     """
-    with Run.open(store, config) as run:
+    with Run.open(store, config, wait=True) as run:
         if run.status != "finished":
             valid = metrics(rank("valid", False))
             run.finish(

@@ -57,7 +57,8 @@ def train(
     what to train, if not everything from random weights (see srtlib.studies.fine_tuning). Returns the best model and
     the run's summary (columns: see srtlib.runs).
 
-    A run of the same configuration that was interrupted is resumed; a finished one is not trained again. Under
+    A run of the same configuration that was interrupted is resumed; a finished one is not trained again; one that
+    another process is at is waited for. Under
     torchrun the processes share each batch (DDP) and the first one evaluates and writes. Ctrl-C lets the step end,
     writes a checkpoint and raises KeyboardInterrupt. Raises DivergedError after ten bad steps in a row, naming the
     first, and OSError where the store cannot be written; what was recorded before stays. Raises ValueError, before
@@ -69,7 +70,7 @@ def train(
     path = runs / run_id(config)
     with (
         _named(path),
-        Run.open(runs, config) if distributed.rank() == 0 else nullcontext() as run,
+        Run.open(runs, config, wait=True) if distributed.rank() == 0 else nullcontext() as run,
         torch.random.fork_rng(),
     ):
         distributed.barrier()  # the first process has the lock, or has failed

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from srtlib import runs
-from srtlib.runs.store import Run, RunLockedError
+from srtlib.runs.store import Run, RunLockedError, is_open
 
 CONFIG: dict[str, Any] = {
     "dataset": {"name": "tiny", "fingerprint": "0123", "n_users": 9, "n_items": 7, "n_interactions": 50}
@@ -97,9 +98,13 @@ def test_the_lock_holds_between_processes_and_dies_with_its_owner(tmp_path: Path
     holder = context.Process(target=_hold, args=(tmp_path, ready, release))
     holder.start()
     assert ready.wait(30)
-    with pytest.raises(RunLockedError):
+    with pytest.raises(RunLockedError, match="is open in another process; wait for it or end it"):
         Run.open(tmp_path, CONFIG)
-    holder.kill()
+    assert is_open(tmp_path / runs.run_id(CONFIG))
+    threading.Timer(0.3, holder.kill).start()
+    with pytest.warns(UserWarning, match="is open in another process; waiting for it"):
+        Run.open(tmp_path, CONFIG, wait=True).close()
+    assert not is_open(tmp_path / runs.run_id(CONFIG))
     holder.join()
     Run.open(tmp_path, CONFIG).close()
 

@@ -10,7 +10,9 @@ import pytest
 
 from srtlib import runs
 from srtlib.params import Scaling
-from srtlib.studies.sweeping import Experiment, SweepError, scaling_experiments, subsets, sweep
+from srtlib.studies import sweeping
+from srtlib.studies.experiments import Experiment
+from srtlib.studies.sweeping import SweepError, scaling_experiments, subsets, sweep
 
 STUDY = Scaling.model_validate(
     {
@@ -35,7 +37,7 @@ def test_a_study_is_a_grid_and_runs_once(folder: str, tmp_path: Path, monkeypatc
     first = sweep(experiments, tmp_path, workers=2)
     assert sorted(first["n_interactions"].unique()) == sorted({e.n_interactions for e in experiments})
     assert first["panel_n_items"].nunique() == first["panel_fingerprint"].nunique() == 1
-    monkeypatch.setattr(sys.modules["srtlib.studies.sweeping"], "_here", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(sweeping, "in_processes", lambda *_: pytest.fail("ran again"))
     pd.testing.assert_frame_equal(sweep(experiments, tmp_path), first)
 
 

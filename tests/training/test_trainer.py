@@ -351,10 +351,10 @@ def test_a_checkpoint_of_another_version_is_refused(
         train(recipe, dataset, tmp_path)
 
 
-def test_a_run_open_elsewhere_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_run_open_already_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
     with (
         runs.Run.open(tmp_path, config_of(dataset, recipe)),
-        pytest.raises(runs.RunLockedError, match="is open in another process"),
+        pytest.raises(runs.RunLockedError, match="is open in this process already"),
     ):
         train(recipe, dataset, tmp_path)
 
