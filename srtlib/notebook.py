@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from srtlib.paths import project_root
-from srtlib.runs.published import published_store
 
 CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
 
@@ -31,23 +30,6 @@ def check_parameters(namespace: Mapping[str, object], *known: str) -> None:
     ]
     if unknown:
         raise ValueError(f"unknown parameter {', '.join(unknown)}; expected one of {', '.join(known)}")
-
-
-def skip_cells_without(runs: str) -> None:
-    """In a notebook about the published runs: where they cannot be had, say why and let no later cell run.
-
-    Does nothing if `runs` is not "published": a path that is not there is an error, not a reason to skip.
-    """
-    try:
-        if runs == "published":
-            published_store()
-    except FileNotFoundError as error:
-        from IPython.core.getipython import get_ipython
-
-        if (shell := get_ipython()) is None:
-            raise
-        print(f"Skipped: {error}")
-        shell.input_transformers_cleanup.insert(0, lambda lines: [])
 
 
 def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
