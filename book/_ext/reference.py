@@ -1,5 +1,6 @@
 """Pages of the library reference: book/api/<wing>.md gets a section for every module of its wing."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ SECTION = """
    :members:
 ```
 """
+SHORT = [  # what types of numpy stand for, written out -> their names
+    (r"(\w+\.)*_Buffer \| (\w+\.)*_SupportsArray.*?complex \| bytes \| str\]", "ArrayLike"),
+    (r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"ndarray[\1]"),
+]
 
 
 def modules(wing: str) -> list[str]:
@@ -32,7 +37,14 @@ def _is_field_of_a_tuple(app: Any, what: str, name: str, value: Any, skip: bool,
     return True if str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
 
 
+def _shorten(app: Any, what: str, name: str, value: Any, options: Any, arguments: str, result: str) -> tuple[str, str]:
+    for pattern, short in SHORT:
+        arguments, result = (re.sub(pattern, short, text) if text else text for text in (arguments, result))
+    return arguments, result
+
+
 def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", _add_sections)
+    app.connect("autodoc-process-signature", _shorten)
     app.connect("autodoc-skip-member", _is_field_of_a_tuple)
     return {"parallel_read_safe": True}
