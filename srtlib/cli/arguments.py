@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import pandas as pd
+import yaml
 
 Result = dict[str, Any] | pd.DataFrame | None  # what a command prints; None where it has printed itself
 Run = Callable[[argparse.Namespace], Result]
@@ -28,6 +29,7 @@ class Commands:
         """
         parser = self._parser(name, help_text, examples)
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        parser.add_argument("--debug", action="store_true", help="show where an error comes from")
         parser.set_defaults(run=run)
         return parser
 
@@ -73,6 +75,19 @@ def pair(text: str, option: str, expected: str) -> tuple[str, str]:
     if not equals:
         raise ValueError(f"{option} {text}: expected {expected}")
     return key, value
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """A parameter and its value, written as in YAML.
+
+    >>> setting("fields={title: 40}")
+    ('fields', {'title': 40})
+    """
+    key, value = pair(text, "--set", "KEY=VALUE")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set {text}: the value is not valid YAML: {error}") from None
 
 
 @contextmanager

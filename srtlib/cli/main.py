@@ -1,11 +1,14 @@
 """The command line: srt data | train | sweep | evaluate | recommend | plan.
 
-Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130 interrupted.
-Torch is imported by the commands that need it, and by no other.
+Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130 interrupted; 141
+nobody reads the output any more. Torch is imported by the commands that need it, and by no other.
 """
 
 import argparse
+import io
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -14,28 +17,59 @@ from srtlib.cli import data, planning, serving, training
 from srtlib.cli.arguments import Commands
 from srtlib.cli.printing import as_json, as_text
 
+SAID = (ValueError, OSError, RuntimeError, ImportError, MemoryError)  # what errors of input and of the machine are
+UNREAD = 141  # as a process that SIGPIPE ends
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the locale's encoding lacks stops no command
+    try:
+        try:
+            return _run(_parser().parse_args(arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
+        return UNREAD
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _say
             result = options.run(options)
+            if result is not None:
+                print(as_json(result) if options.json else as_text(result))
     except KeyboardInterrupt:
-        print("srt: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        _say("interrupted; the same command goes on from the last checkpoint")
         return 130
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"srt: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        _say(_explain(error))
         return 1
-    if result is not None:
-        print(as_json(result) if options.json else as_text(result))
     return 0
 
 
+def _explain(error: Exception) -> str:
+    """One line, with a way to report what nobody foresaw.
+
+    >>> _explain(ValueError("n_heads=2 must divide d_model=9"))
+    'n_heads=2 must divide d_model=9'
+    """
+    if isinstance(error, SAID):
+        return str(error) or type(error).__name__
+    return f"unexpected {type(error).__name__}: {error} (please report it, with what --debug adds to the command)"
+
+
 def _say(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Show a warning as one line."""
-    print(f"srt: {message}", file=sys.stderr)
+    """Show a warning or an error as one line."""
+    print("srt:", *map(str.strip, str(message).splitlines()), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,10 +1,15 @@
 """Results as text for people and as JSON for programs."""
 
+import csv
 import json
 import numbers
+import re
 from typing import Any
 
 import pandas as pd
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+FORMULA = tuple("=+-@＝＋－＠")  # how a cell starts that a spreadsheet computes
 
 
 def as_json(result: dict[str, Any] | pd.DataFrame) -> str:
@@ -23,6 +28,29 @@ def as_text(result: dict[str, Any] | pd.DataFrame) -> str:
         return result.map(_cell).to_string(index=False)
     width = max(map(len, result))
     return "\n".join(f"{key:<{width}}  {_value(value)}" for key, value in result.items())
+
+
+def as_csv(table: pd.DataFrame, raw: bool = False) -> str:
+    """A table as CSV.
+
+    Args:
+        raw: leave text as it is. Otherwise what a spreadsheet would take for a formula has an apostrophe before it,
+            and what controls a terminal is a space.
+
+    >>> print(as_csv(pd.DataFrame({"title": ["=1+1", "Red\\npen"], "score": [-0.5, 2]})), end="")
+    title,score
+    '=1+1,-0.5
+    Red pen,2
+    """
+    if raw:
+        return table.to_csv(index=False, float_format="%.6g", quoting=csv.QUOTE_NONNUMERIC)  # others forget lone CRs
+    text = table.select_dtypes(exclude="number").columns
+    return table.assign(**{name: table[name].map(_tame) for name in text}).to_csv(index=False, float_format="%.6g")
+
+
+def _tame(value: Any) -> str:
+    text = CONTROL.sub(" ", str(value))
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
 
 
 def _cell(value: Any) -> str:

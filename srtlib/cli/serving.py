@@ -1,10 +1,13 @@
 """srt recommend."""
 
 import argparse
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
 from srtlib.cli.arguments import Commands
+from srtlib.cli.printing import as_csv
 
 
 def add_to(commands: Commands) -> None:
@@ -19,6 +22,7 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--history", type=Path, required=True, help="table of user_id, item_id[, timestamp]")
     one.add_argument("--k", type=int, default=10, help="items per user")
     one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
+    one.add_argument("--raw", action="store_true", help="CSV: keep control characters, and what looks like a formula")
     one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
 
 
@@ -31,5 +35,7 @@ def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
     offers = recommender.recommend(history, options.k, strict=options.strict)
     if options.json:
         return {str(key): value for key, value in offers.attrs.items()} | {"recommendations": offers.to_dict("records")}
-    print(offers.to_csv(index=False, float_format="%.6g"), end="")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    print(as_csv(offers, options.raw), end="")
     return None

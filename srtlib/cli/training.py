@@ -4,9 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from srtlib.cli.arguments import Commands, count, pair
+from srtlib.cli.arguments import Commands, count, setting
 from srtlib.params import Architecture, load_params, parse
 from srtlib.paths import runs_root
 from srtlib.recipes import RECIPES, recipe_for
@@ -67,8 +65,7 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
     if options.interactions:
         dataset = dataset.sample_users(n_interactions=options.interactions, seed=options.seed)
     architecture = parse(Architecture, {"d_model": options.d_model, "n_layers": options.n_layers}, "srt train")
-    pairs = (pair(setting, "--set", "KEY=VALUE") for setting in options.set)
-    settings = {key: yaml.safe_load(value) for key, value in pairs}
+    settings = dict(map(setting, options.set))
     recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
     _, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
     return summary if distributed.rank() == 0 else None

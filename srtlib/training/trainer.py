@@ -267,7 +267,11 @@ class Trainer:
 
 def pick_device(device: str | None = None) -> torch.device:
     """The device asked for, else a CUDA GPU if there is one, else the CPU."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    there = torch.cuda.is_available()
+    chosen = torch.device(device or ("cuda" if there else "cpu"))
+    if chosen.type == "cuda" and not there:
+        raise ValueError(f"device {device!r} is not there: torch finds no GPU; expected cpu")
+    return chosen
 
 
 def _check(params: TrainParams, dataset: Dataset) -> None:

@@ -1,9 +1,13 @@
+import io
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from srtlib.cli.main import main
 
@@ -55,6 +59,17 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "nowhere"], "data set 'nowhere' is not there"),
         (["train", "FOLDER", "--set", "epoch=3"], "--set: epoch: unknown key; expected one of objective"),
         (["train", "FOLDER", "--set", "epochs=many"], "--set: epochs: "),
+        (
+            ["train", "FOLDER", "--set", "seed=5"],
+            "--set: seed is no setting of a recipe; a run's seed",
+        ),
+        (["train", "FOLDER", "--set", "epochs"], "--set epochs: expected KEY=VALUE"),
+        (["train", "FOLDER", "--set", "fields={title: 40"], "--set fields={title: 40: the value is not valid YAML: "),
+        (["train", "FOLDER", "--set", "fields=[title]"], "--set: fields: "),
+        (["train", "FOLDER", "--set", "n_negatives=1e400"], "--set: n_negatives: "),
+        (["train", "FOLDER", "--device", "cuda"], "device 'cuda' is not there: torch finds no GPU; expected cpu"),
+        (["train", "FOLDER", "--device", "abacus"], "abacus"),
+        (["train", "FOLDER", "--seed", "-1"], "seed: "),
         (["train", "FOLDER", "--d-model", "9", "--set", "n_heads=2"], "n_heads=2 must divide d_model=9"),
         (["evaluate", "--model", "nowhere", "--dataset", "FOLDER"], "nowhere is not a model folder"),
         (["plan", "--runs", "nowhere", "--compute", "1e12"], "no runs at nowhere: expected a store's folder"),
@@ -87,3 +102,73 @@ def test_errors_are_one_line_and_exit_1(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+class Form(BaseModel):
+    n: int
+    m: int
+
+
+def refused_form() -> ValidationError:
+    with pytest.raises(ValidationError) as refused:
+        Form.model_validate({"n": "x"})
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("two\n  lines"), False),
+        (OSError(28, "No space left on device"), False),
+        (ImportError("no module"), False),
+        (MemoryError(), False),
+        (refused_form(), False),
+        (KeyError("column"), True),
+        (TypeError("'NoneType' object is not iterable"), True),
+        (AssertionError(), True),
+        (ZeroDivisionError("division by zero"), True),
+        (StopIteration(), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_exception_is_one_line(
+    error: Exception,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What nobody foresaw says how to report it, and --debug where it comes from."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("srtlib.data.loading.list_datasets", fail)
+    assert main(["data", "list"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(r"srt: \S+", line)
+    assert ("report it, with what --debug adds" in line) == expected
+    assert main(["data", "list", "--debug"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback (most recent call last)")
+    assert shown.endswith(line + "\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--help", "data list"])
+def test_a_reader_that_has_seen_enough_ends_it_quietly(command: str, unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, "-m", "srtlib.cli", *command.split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, env=environment)
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode == (0 if command == "--help" and unbuffered else 141)  # argparse itself hides its own
+
+
+def test_what_the_locale_cannot_spell_stops_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr("srtlib.data.loading.list_datasets", lambda: pd.DataFrame({"name": ["日本"]}))
+    assert main(["data", "list"]) == 0
+    assert b"\\u65e5" in out.buffer.getvalue()  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
+import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -43,3 +45,34 @@ def test_recommend_as_json_and_from_another_catalogue(
     assert {item for _, _, item in offers} == {"1", "3"}
     assert main([*command, "--strict"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+TITLES = {  # item id -> title, and how it is written
+    "a": ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+    "b": ("+1", "'+1"),
+    "c": ("-1", "'-1"),
+    "d": ("@x", "'@x"),
+    "e": ("\t=1", "' =1"),
+    "f": ("\r=1", "' =1"),
+    "g": ("＝1", "'＝1"),
+    "h": ("Café 日本, a=b", "Café 日本, a=b"),
+    "i": ("a\x1b[2Jb\nc", "a [2Jb c"),
+}
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_offers_are_utf8_and_safe_in_spreadsheets_and_terminals(
+    raw: bool, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the locale; --raw keeps titles as they are."""
+    items = tmp_path / "items.parquet"
+    table = {"item_id": ["z", *TITLES], "title": ["Pen", *(title for title, _ in TITLES.values())]}
+    pd.DataFrame(table).to_parquet(items)
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="")
+    monkeypatch.setattr(sys, "stdout", out)
+    command = ["recommend", "--model", model, "--history", history(tmp_path, "=u,z,1"), "--items", str(items)]
+    assert main([*command, "--k", "9", *(["--raw"] if raw else [])]) == 0
+    written = out.buffer.getvalue().decode("utf-8")  # type: ignore[attr-defined]
+    _, *rows = csv.reader(io.StringIO(written, newline=""))
+    assert {user for user, *_ in rows} == {"=u" if raw else "'=u"}
+    assert {item: title for _, _, item, title, _ in rows} == {item: pair[not raw] for item, pair in TITLES.items()}
