@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset
-from srtlib.evaluation import _rank, metrics, ranks
+from srtlib.evaluation import _judge, metrics, ranks
 from srtlib.params import Architecture, Recipe
 from srtlib.recipes import recipe_for
 from srtlib.training.trainer import Trainer
@@ -75,7 +75,7 @@ class Peer:
         outputs = torch.cat([outputs, torch.ones(len(outputs), 1)], 1)
         targets = torch.as_tensor(dataset.targets("valid").copy()).long()
         parts = zip(outputs.split(1024), targets.split(1024), strict=True)
-        return torch.cat([_rank(rows, vectors, own, None, None, 16_384) for rows, own in parts]).numpy()
+        return torch.cat([_judge(rows, vectors, own, None, None, 16_384)[0] for rows, own in parts]).numpy()
 
     def _ask(self, order: str) -> dict[str, float]:
         assert self.process.stdin is not None

@@ -18,6 +18,7 @@ from .data.dataset import concatenate as concatenate
 from .data.importing import import_data as import_data
 from .data.loading import load_dataset as load_dataset
 from .data.loading import synthetic_world as synthetic_world
+from .data.pooling import pool_datasets as pool_datasets
 from .data.preparing import prepare_data as prepare_data
 from .evaluation import evaluate as evaluate
 from .laws import estimators as estimators

@@ -6,6 +6,7 @@ Shapes: B users of a chunk, I items, D width.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def evaluate(
     exclude_seen: bool = False,
     seed: int = 0,
 ) -> dict[str, float]:
-    """NDCG, HR and MRR at each k of predicting every user's held-out item.
+    """NDCG, HR and MRR at each k, and the loss (nats), of predicting every user's held-out item.
 
     Args:
         split: "valid" or "test", the last item but one or the last.
@@ -60,10 +61,9 @@ def evaluate(
 
     Raises ValueError for a split or protocol that is not known, and NonFiniteError where scores are not numbers.
     """
-    return metrics(ranks(model, dataset, split, protocol, exclude_seen, seed), ks)
+    return judge(model, dataset, split, protocol, exclude_seen, seed).metrics(ks)
 
 
-@torch.no_grad()
 def ranks(
     model: SRT,
     dataset: Dataset,
@@ -76,6 +76,39 @@ def ranks(
     chunk: int = 2048,
 ) -> np.ndarray:
     """Rank of each user's target, float [users]: 1 + items scored higher + half of those scored equal.
+
+    Arguments and what is raised are those of `judge`.
+    """
+    return judge(model, dataset, split, protocol, exclude_seen, seed, features, batch_tokens, chunk).ranks
+
+
+class Judgement(NamedTuple):
+    """What a model made of every user's target: its rank, float [users], and its loss in nats, float [users].
+
+    The loss is the cross-entropy of the softmax over all candidates, the target among them.
+    """
+
+    ranks: np.ndarray
+    losses: np.ndarray
+
+    def metrics(self, ks: Sequence[int] = (5, 10)) -> dict[str, float]:
+        """Mean NDCG, HR and MRR at each k, and the mean loss."""
+        return metrics(self.ranks, ks) | {"loss": float(self.losses.mean())}
+
+
+@torch.no_grad()
+def judge(
+    model: SRT,
+    dataset: Dataset,
+    split: Split = "test",
+    protocol: str = "full",
+    exclude_seen: bool = False,
+    seed: int = 0,
+    features: Features | None = None,
+    batch_tokens: int = 16_384,
+    chunk: int = 2048,
+) -> Judgement:
+    """Rank and loss of each user's target among the candidates.
 
     Memory is bounded by `batch_tokens` x D and users of a batch x `chunk` scores, besides the item vectors.
 
@@ -95,7 +128,7 @@ def ranks(
     sequences = Sequences(dataset.items, dataset.offsets, ends, model.params.max_len, model.device)
     targets = torch.as_tensor(dataset.targets(split).copy(), device=model.device).long()
     generator = torch.Generator().manual_seed(seed)
-    result = torch.empty(dataset.n_users)
+    result = torch.empty(2, dataset.n_users)
     candidates = None
     for group in torch.arange(dataset.n_users, device=model.device).split(
         PAPER_BATCH if among.kind == "paper" else dataset.n_users
@@ -110,9 +143,9 @@ def ranks(
                 if among.kind == "sampled":
                     candidates = _Candidates.distinct(dataset.n_items, among.n_drawn, generator, model.device)
                 seen = _seen(sequences, part) if exclude_seen else None
-                result[part.cpu()] = _rank(rows, vectors, targets[part], candidates, seen, chunk).cpu()
+                result[:, part.cpu()] = _judge(rows, vectors, targets[part], candidates, seen, chunk).cpu()
     model.train(was_training)
-    return result.numpy().astype(np.float64)
+    return Judgement(*result.numpy().astype(np.float64))
 
 
 def random_ndcg(n_items: int, k: int) -> float:
@@ -155,7 +188,7 @@ def _seen(sequences: Sequences, users: Tensor) -> tuple[Tensor, Tensor]:
     return row_numbers(lengths), take(sequences.items, ranges(starts, lengths)).long()
 
 
-def _rank(
+def _judge(
     outputs: Tensor,
     vectors: Tensor,
     targets: Tensor,
@@ -163,12 +196,13 @@ def _rank(
     seen: tuple[Tensor, Tensor] | None,
     chunk: int,
 ) -> Tensor:
-    """Expected rank [B] of targets among the candidates (default: all items), `chunk` items at a time."""
+    """Expected rank and loss [2, B] of targets among the candidates (default: all items), `chunk` items at a time."""
     own = (outputs * vectors[targets]).sum(1)
     margin = TIE * own.abs().clamp(min=TIE)
     above, level = (own + margin).unsqueeze(1), (own - margin).unsqueeze(1)
     higher = torch.zeros_like(own)
     not_lower = torch.zeros_like(own)
+    others = torch.full_like(own, -torch.inf)  # log of the summed exponentials of the scores besides the target's
     column = torch.arange(len(vectors), device=own.device)
     times = torch.ones(len(vectors), device=own.device)
     nothing = torch.full_like(own, -torch.inf)
@@ -189,4 +223,11 @@ def _rank(
         marks = torch.empty_like(scores)  # torch adds up numbers twice as fast as truth values
         higher += torch.gt(scores, above, out=marks) @ times[first : first + chunk]
         not_lower += torch.ge(scores, level, out=marks) @ times[first : first + chunk]
-    return 1 + higher + (not_lower - higher) / 2
+        others = torch.logaddexp(others, _log_sum(scores, times[first : first + chunk]))
+    return torch.stack([1 + higher + (not_lower - higher) / 2, torch.logaddexp(own, others) - own])
+
+
+def _log_sum(scores: Tensor, times: Tensor) -> Tensor:
+    """Log of the sum of exponentials of each row [B], each column counted `times` [chunk]; `scores` are spent."""
+    largest = scores.amax(1).clamp(min=torch.finfo(scores.dtype).min)
+    return largest + (scores.sub_(largest.unsqueeze(1)).exp_() @ times).log()

@@ -7,7 +7,7 @@ import torch
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
-from srtlib.evaluation import _rank, evaluate, metrics, random_ndcg, ranks
+from srtlib.evaluation import _judge, evaluate, judge, metrics, random_ndcg, ranks
 from srtlib.model.making import new_model
 from srtlib.model.packing import Layout, Sequences
 from srtlib.model.srt import NonFiniteError
@@ -22,10 +22,10 @@ def test_metrics_by_hand() -> None:
     assert table["mrr@2"] == pytest.approx(1.5 / 4)
 
 
-def brute_force(model, dataset: Dataset, split: str, exclude_seen: bool) -> list[float]:  # type: ignore[no-untyped-def]
+def brute_force(model, dataset: Dataset, split: str, exclude_seen: bool) -> tuple[list[float], list[float]]:  # type: ignore[no-untyped-def]
     vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
     sequences = Sequences(dataset.items, dataset.offsets, dataset.history_ends(split), model.params.max_len)
-    found = [0.0] * dataset.n_users
+    found, losses = [0.0] * dataset.n_users, [0.0] * dataset.n_users
     for user in range(dataset.n_users):
         end = int(dataset.history_ends(split)[user])
         start = max(int(dataset.offsets[user]), end - model.params.max_len)
@@ -39,22 +39,25 @@ def brute_force(model, dataset: Dataset, split: str, exclude_seen: bool) -> list
         higher = sum(scores[i] > scores[target] + 1e-6 for i in others)
         equal = sum(abs(scores[i] - scores[target]) <= 1e-6 for i in others)
         found[user] = 1 + higher + equal / 2
-    return found
+        losses[user] = math.log(sum(math.exp(scores[i] - scores[target]) for i in [target, *others]))
+    return found, losses
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
 @pytest.mark.parametrize("exclude_seen", [False, True])
 @pytest.mark.parametrize("chunk", [7, 100])
-def test_ranks_equal_brute_force(dataset: Dataset, split: str, exclude_seen: bool, chunk: int) -> None:
+def test_ranks_and_losses_equal_brute_force(dataset: Dataset, split: str, exclude_seen: bool, chunk: int) -> None:
     model = new_model(ModelParams(d_model=8, max_len=10, vocab_size=200), dataset, seed=1).eval()
-    fast = ranks(model, dataset, split, exclude_seen=exclude_seen, chunk=chunk, batch_tokens=64)
-    assert fast.tolist() == brute_force(model, dataset, split, exclude_seen)
+    fast = judge(model, dataset, split, exclude_seen=exclude_seen, chunk=chunk, batch_tokens=64)
+    expected_ranks, expected_losses = brute_force(model, dataset, split, exclude_seen)
+    assert fast.ranks.tolist() == expected_ranks
+    assert fast.losses == pytest.approx(expected_losses, rel=1e-5)
 
 
 def test_ties_stand_at_their_expected_rank() -> None:
     vectors = torch.tensor([[2.0], [1.0], [1.0], [1.0], [0.5]])
     outputs = torch.ones(2, 1)
-    assert _rank(outputs, vectors, torch.tensor([1, 4]), None, None, 2).tolist() == [3.0, 5.0]
+    assert _judge(outputs, vectors, torch.tensor([1, 4]), None, None, 2)[0].tolist() == [3.0, 5.0]
 
 
 def test_equal_scores_everywhere_rank_in_the_middle(dataset: Dataset) -> None:
@@ -65,11 +68,17 @@ def test_equal_scores_everywhere_rank_in_the_middle(dataset: Dataset) -> None:
     assert set(ranks(model, dataset)) == {(dataset.n_items + 1) / 2}
 
 
+def test_the_loss_of_equal_scores_is_the_logarithm_of_how_many_there_are() -> None:
+    outputs, vectors = torch.zeros(2, 3), torch.ones(50, 3)
+    losses = _judge(outputs, vectors, torch.tensor([1, 4]), None, None, 7)[1]
+    assert losses.tolist() == pytest.approx([math.log(50)] * 2)
+
+
 def test_random_scores_give_what_theory_says() -> None:
     g = torch.Generator().manual_seed(0)
     vectors, outputs = torch.randn(500, 16, generator=g), torch.randn(20_000, 16, generator=g)
     targets = torch.randint(500, (20_000,), generator=g)
-    found = metrics(_rank(outputs, vectors, targets, None, None, 500).double().numpy(), (5,))["ndcg@5"]
+    found = metrics(_judge(outputs, vectors, targets, None, None, 500)[0].double().numpy(), (5,))["ndcg@5"]
     expected = random_ndcg(500, 5)
     assert expected == pytest.approx(sum(1 / math.log2(1 + r) for r in range(1, 6)) / 500)
     assert found == pytest.approx(expected, rel=0.15)

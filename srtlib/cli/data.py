@@ -1,4 +1,4 @@
-"""srt data prepare | list | describe | import."""
+"""srt data prepare | list | describe | import | pool."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from srtlib.cli.arguments import Commands, count, extra, pair
 
 def add_to(commands: Commands) -> None:
     """Add the commands."""
-    among = commands.group("data", "Prepare, import, list and describe data sets.", "list", "prepare --help")
+    among = commands.group("data", "Prepare, import, pool, list and describe data sets.", "list", "prepare --help")
 
     one = among.add(
         "prepare",
@@ -47,6 +47,12 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--name", required=True, help="of the data set")
     one.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="a column of another name")
 
+    one = among.add(
+        "pool", pool, "Several data sets -> one, nobody merged.", "--name amazon-pool amazon-100K amazon-beauty"
+    )
+    one.add_argument("parts", nargs="+", metavar="dataset", help="a name or a folder")
+    one.add_argument("--name", required=True, help="of the pool")
+
 
 def prepare(options: argparse.Namespace) -> pd.DataFrame:
     with extra("amazon"):
@@ -77,3 +83,9 @@ def import_tables(options: argparse.Namespace) -> pd.DataFrame:
     columns = dict(pair(column, "--column", "OURS=THEIRS") for column in options.column)
     name = importing.import_data(options.interactions, options.items, options.name, columns)
     return statistics.describe(name)[0]
+
+
+def pool(options: argparse.Namespace) -> pd.DataFrame:
+    from srtlib.data import pooling
+
+    return pooling.pool_statistics(pooling.pool_datasets(options.name, options.parts))

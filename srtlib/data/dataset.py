@@ -14,6 +14,7 @@ from srtlib.data import csr
 TEXT_FIELDS = ("title", "brand", "categories")
 MIN_LENGTH = 3  # one interaction to train on, one to validate, one to test
 Split = Literal["valid", "test"]
+PART_END = "/"  # between the name of a pool's part and the id of its user or item
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class Dataset:
     offsets: int64 [users + 1]; items: int32 [interactions], indices into the catalogue; user u's sequence is
     items[offsets[u]:offsets[u + 1]]. catalogue: one row per item with item_id, title, brand, categories
     (text, empty where unknown). vectors: float32 [items, F] or None, fixed item vectors.
-    dropped: what was left out on loading, and how much.
+    dropped: what was left out on loading, and how much. parts: names of the sets that a pool is made of, which prefix
+    the ids of its users and items (see srtlib.data.pooling).
 
     The split is leave-two-out by time: a user's last interaction is the test target, the one before the
     validation target, all before those are for training.
@@ -36,6 +38,7 @@ class Dataset:
     catalogue: pd.DataFrame
     vectors: np.ndarray | None = None
     dropped: dict[str, int] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     @property
     def n_users(self) -> int:
@@ -63,6 +66,13 @@ class Dataset:
     def text_fields(self) -> tuple[str, ...]:
         """Fields that hold text for at least one item, title always among them."""
         return tuple(f for f in TEXT_FIELDS if f == "title" or (self.catalogue[f] != "").any())
+
+    @property
+    def user_parts(self) -> np.ndarray:
+        """The part of the pool that each user belongs to, [users]; empty text where this is no pool."""
+        if not self.parts:
+            return np.full(self.n_users, "", dtype=object)
+        return part_of_id(pd.Series(self.user_ids)).to_numpy(dtype=object)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -183,3 +193,12 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
         ),
         catalogue=catalogue.drop_duplicates("item_id", ignore_index=True),
     )
+
+
+def part_of_id(ids: pd.Series) -> pd.Series:
+    """The part of a pool that each user or item belongs to.
+
+    >>> part_of_id(pd.Series(["beauty/A1/x", "books/100"])).tolist()
+    ['beauty', 'books']
+    """
+    return ids.str.partition(PART_END)[0]

@@ -26,6 +26,7 @@ FORMAT = (
 SYNTHETIC = {"synthetic": "a", "synthetic_b": "b"}  # name -> domain of the synthetic world
 SYNTHETIC_USERS = 40_000
 TABLES = ("interactions", "items")
+POOLED = "pooled.json"  # in the folder of a pool (srtlib.data.pooling): its parts and their fingerprints
 
 
 def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
@@ -52,7 +53,13 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
         _save(made[0], aside)
 
     prepared = make_folder(home() / "cache" / "datasets" / digest.hexdigest()[:16], prepare)
-    return replace(_open(prepared), name=_name(name_or_path, folder))
+    return replace(_open(prepared), name=_name(name_or_path, folder), parts=tuple(pooled(folder)))
+
+
+def pooled(folder: Path) -> dict[str, str]:
+    """Fingerprint of each part of the pool in a folder, in order; empty where the data set is no pool."""
+    record = folder / POOLED
+    return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
 
 
 def list_datasets() -> pd.DataFrame:

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from srtlib.data.dataset import TEXT_FIELDS
-from srtlib.data.loading import find_folder, load_dataset, read_table, table_path
+from srtlib.data.dataset import PART_END, TEXT_FIELDS, part_of_id
+from srtlib.data.loading import POOLED, find_folder, load_dataset, pooled, read_table, table_path
 from srtlib.paths import home, make_folder, write_text
 
-SEPARATOR = "/"  # between a set's name and the id of its user or item
-POOLED = "pooled.json"  # in the folder of a pool: what it was made of
 TIMES = ["user_id", "item_id", "timestamp"]
 
 
@@ -28,11 +26,12 @@ def pool_datasets(name: str, parts: Sequence[str]) -> Path:
     Raises FileExistsError for a pool of that name with other content, ValueError for a part that is named twice or
     cannot be used, FileNotFoundError for one that is not there.
     """
-    if len(set(parts)) < max(2, len(parts)):
+    record = {Path(part).name: load_dataset(part).fingerprint for part in parts}
+    if len(record) < max(2, len(parts)):
         raise ValueError(f"a pool is made of two or more different data sets; given were {', '.join(parts) or 'none'}")
-    folder, record = home() / name, {part: load_dataset(part).fingerprint for part in parts}
+    folder = home() / name
     if folder.exists():
-        if (folder / POOLED).is_file() and list(json.loads((folder / POOLED).read_text()).items()) == [*record.items()]:
+        if [*pooled(folder).items()] == [*record.items()]:
             return folder
         raise FileExistsError(f"{folder} is there already, of other content; choose another name, or move it away")
 
@@ -45,7 +44,7 @@ def pool_datasets(name: str, parts: Sequence[str]) -> Path:
     return make_folder(folder, fill)
 
 
-def pool_statistics(name: str) -> pd.DataFrame:
+def pool_statistics(name: str | Path) -> pd.DataFrame:
     """What each part brings to a pool, one row per part and one for all.
 
     Columns: part, users (sequences), items, interactions, and `shared_titles`: items whose title stands in another
@@ -69,19 +68,10 @@ def pool_statistics(name: str) -> pd.DataFrame:
     return pd.concat([table, table.drop(columns="part").sum().to_frame().T.assign(part="all")], ignore_index=True)
 
 
-def part_of_id(ids: pd.Series) -> pd.Series:
-    """The part of a pool that each user or item belongs to.
-
-    >>> part_of_id(pd.Series(["beauty/A1/x", "books/100"])).tolist()
-    ['beauty', 'books']
-    """
-    return ids.str.partition(SEPARATOR)[0]
-
-
 def _prefixed(part: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A data set's two tables with prefixed ids, and the same columns for every set."""
     folder = find_folder(part)
-    prefix = folder.name + SEPARATOR
+    prefix = folder.name + PART_END
     log = read_table(table_path(folder, "interactions"))[TIMES]
     items = read_table(table_path(folder, "items"))
     log = log.assign(user_id=prefix + log["user_id"].astype(str), item_id=prefix + log["item_id"].astype(str))

@@ -51,7 +51,7 @@ _METRICS = {
     f"{metric}@{k}": f"{name} at {k}"
     for k in (5, 10)
     for metric, name in [("ndcg", "NDCG"), ("hr", "hit rate"), ("mrr", "mean reciprocal rank")]
-}
+} | {"loss": "cross-entropy of the target among all candidates (nat)"}
 
 COLUMNS: dict[str, Column] = {
     **_CONFIG,

@@ -66,7 +66,7 @@ def record_baseline(name: str, dataset: Dataset, store: Path) -> dict[str, Any]:
         "train": {},
     }
     return record_untrained(
-        store, config, lambda split, unseen: score_ranks(scorer, dataset, split, unseen), {"total": 0}
+        store, config, lambda split, unseen: metrics(score_ranks(scorer, dataset, split, unseen)), {"total": 0}
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import UNKNOWN, dataset_tokenizer
-from srtlib.evaluation import ranks
+from srtlib.evaluation import evaluate
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, part_of, weights_sha256
 from srtlib.params import FineTuning, Recipe, TrainParams
@@ -233,6 +233,6 @@ def _zero_shot(
     return record_untrained(
         store,
         config,
-        lambda split, exclude_seen: ranks(model, judged_on, split, recipe.train.protocol, exclude_seen),
+        lambda split, exclude_seen: evaluate(model, judged_on, split, recipe.train.protocol, exclude_seen=exclude_seen),
         model.parameter_counts(),
     )

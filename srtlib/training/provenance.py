@@ -7,11 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from srtlib.data.dataset import Split
-from srtlib.evaluation import metrics
 from srtlib.paths import checkout
 from srtlib.runs.store import Run
 
@@ -35,23 +33,23 @@ def _commit() -> str:
 
 
 def record_untrained(
-    store: Path, config: dict[str, Any], rank: Callable[[Split, bool], np.ndarray], params: dict[str, int]
+    store: Path, config: dict[str, Any], measure: Callable[[Split, bool], dict[str, float]], params: dict[str, int]
 ) -> dict[str, Any]:
     """Record a recommender that is not trained here as a finished run; returns its summary.
 
-    rank: (split, exclude_seen) -> rank of every user's target.
+    measure: (split, exclude_seen) -> metrics of its ranking of every user's target.
     """
     with Run.open(store, config, wait=True) as run:
         if run.status != "finished":
-            valid = metrics(rank("valid", False))
+            valid = measure("valid", False)
             run.finish(
                 {
                     "params": params,
                     **dict.fromkeys(("flops", "flops_paper", "targets_seen", "wall_s"), 0),
                     "valid": valid,
                     "valid_final": valid,
-                    "test": metrics(rank("test", False)),
-                    "test_unseen": metrics(rank("test", True)),
+                    "test": measure("test", False),
+                    "test_unseen": measure("test", True),
                     **provenance(torch.device("cpu")),
                 }
             )

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from srtlib.data.dataset import Dataset, Split
-from srtlib.evaluation import metrics, ranks
+from srtlib.evaluation import Judgement, judge, metrics
 from srtlib.model.folder import items_table, write_card, write_items
 from srtlib.model.srt import SRT
 from srtlib.params import TrainParams
@@ -30,7 +29,7 @@ class Judge:
 
     def validate(self, model: SRT, at: Progress, patient: bool) -> None:
         """Log the validation of `model`, and keep it if it is the best so far; else, unless `patient`, count that."""
-        values = metrics(self._ranks(model, "valid"))
+        values = self._judge(model, "valid").metrics()
         at.last = values[self.select_by]
         if at.last > at.best.get(self.select_by, -1.0):
             at.best, at.best_step, at.validations_since_best = values, at.step, 0
@@ -59,6 +58,7 @@ class Judge:
         """
         best = SRT.from_pretrained(self.folder, device)
         rows = [row for row in self.run.rows() if f"valid_{self.select_by}" in row]
+        tested = self._judge(best, "test")
         summary: dict[str, Any] = {
             "params": params,
             "flops": at.flops,
@@ -68,10 +68,11 @@ class Judge:
             "bad_steps": at.bad_steps,
             "batch_size": at.batch_size,
             "best_step": at.best_step,
-            "valid": {k: max(row[f"valid_{k}"] for row in rows) for k in at.best},
+            "valid": {k: _best(k, [row[f"valid_{k}"] for row in rows]) for k in at.best},
             "valid_final": {k: rows[-1][f"valid_{k}"] for k in at.best},
-            "test": metrics(self._ranks(best, "test")),
-            "test_unseen": metrics(self._ranks(best, "test", exclude_seen=True)),
+            "test": tested.metrics(),
+            "test_unseen": self._judge(best, "test", exclude_seen=True).metrics(),
+            **({"test_part": self._by_part(tested)} if self.judged_on.parts else {}),
             **provenance(device),
         }
         write_items(self.folder, items_table(self.judged_on, self.dataset))
@@ -87,5 +88,14 @@ class Judge:
             parts.append(f"{at.bad_steps} bad steps skipped")
         return ", ".join(parts)
 
-    def _ranks(self, model: SRT, split: Split, exclude_seen: bool = False) -> np.ndarray:
-        return ranks(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)
+    def _judge(self, model: SRT, split: Split, exclude_seen: bool = False) -> Judgement:
+        return judge(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)
+
+    def _by_part(self, found: Judgement) -> dict[str, float]:
+        """NDCG@10 over the users of each part of a pool."""
+        parts = self.judged_on.user_parts
+        return {part: metrics(found.ranks[parts == part])["ndcg@10"] for part in self.judged_on.parts}
+
+
+def _best(name: str, values: list[float]) -> float:
+    return min(values) if name == "loss" else max(values)

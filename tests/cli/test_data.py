@@ -19,6 +19,9 @@ def test_data_commands(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert listed["mine"]["interactions"] == counts["interactions"]
     assert main(["data", "describe", "mine"]) == 0
     assert "sequence_length_p50" in capsys.readouterr().out
+    assert main(["data", "pool", "--name", "both", "mine", folder, "--json"]) == 0
+    (*_, everything) = json.loads(capsys.readouterr().out)
+    assert (everything["part"], everything["users"], everything["items"]) == ("all", 120, 80)
 
 
 @pytest.mark.parametrize(

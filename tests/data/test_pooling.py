@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from srtlib.data.dataset import part_of_id
 from srtlib.data.loading import load_dataset
-from srtlib.data.pooling import part_of_id, pool_datasets, pool_statistics
+from srtlib.data.pooling import pool_datasets, pool_statistics
 
 PARTS = ["toys", "books"]
 
@@ -37,6 +38,8 @@ def test_every_sequence_of_every_part_is_there_under_its_own_name(data: Path) ->
             theirs = [f"{part}/{item}" for item in own.catalogue["item_id"].iloc[own.items[start:end]]]
             assert pool.catalogue["item_id"].iloc[items].tolist() == theirs
     assert pool.catalogue["brand"].tolist() == [""] * 4 + ["Acme"] * 4
+    assert (pool.parts, load_dataset("toys").parts) == (("toys", "books"), ())
+    assert sorted(pool.user_parts) == ["books"] * 2 + ["toys"] * 2
     assert part_of_id(pool.catalogue["item_id"]).tolist() == ["toys"] * 4 + ["books"] * 4
 
 
