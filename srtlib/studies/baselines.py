@@ -14,6 +14,7 @@ from scipy import sparse
 from srtlib.data import csr
 from srtlib.data.dataset import Dataset, Split
 from srtlib.data.text import dataset_bags, dataset_tokenizer
+from srtlib.evaluation import metrics
 from srtlib.params import ModelParams, Recipe, TrainParams, parse
 from srtlib.training.identity import config_of
 from srtlib.training.provenance import record_untrained

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from srtlib import runs
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
-from srtlib.evaluation import evaluate
+from srtlib.evaluation import Judgement, evaluate
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Recipe, TrainParams
@@ -136,7 +136,7 @@ def test_the_best_checkpoint_is_the_one_that_select_by_says(dataset: Dataset, re
     for select_by, best in (("mrr@5", 2), ("hr@10", 3)):
         params = TrainParams(select_by=select_by)
         with runs.Run.open(tmp_path, {"by": select_by}) as run, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys.modules["srtlib.training.validation"], "metrics", Mock(side_effect=values))
+            patch.setattr(Judgement, "metrics", Mock(side_effect=values))
             judge, at = Judge(run, params, dataset, dataset, model), Progress()
             for at.step in (1, 2, 3):
                 judge.validate(model, at, patient=False)
