@@ -65,11 +65,11 @@ class Study:
     def run(self, name: str, seed: int = 0) -> dict[str, Any]:
         """One row of the comparison: a baseline or a method on the whole target."""
         if name in baselines.UNTRAINED:
-            return self._row(name, seed, baselines.record_baseline(name, self.target, self.store))
+            return _row(self.target, name, seed, baselines.record_baseline(name, self.target, self.store))
         if name.startswith("sasrec_"):
-            return self._row(name, seed, train(self.sasrec(name, seed), self.target, self.store)[1])
+            return _row(self.target, name, seed, train(self.sasrec(name, seed), self.target, self.store)[1])
         if name == "fixed_vectors":
-            return self._row(name, seed, self._fixed_vectors(seed))
+            return _row(self.target, name, seed, self._fixed_vectors(seed))
         return self.transfer(parse_method(name), seed)[1]
 
     def transfer(
@@ -92,7 +92,7 @@ class Study:
         settings = {
             **self.params.train,
             **({} if fresh else self.params.fine_tune),
-            **(self._on_share(share) if share < 1 else {}),
+            **(_on_share(self.params, share) if share < 1 else {}),
         }
         recipe = self._recipe(architecture, learnt_from, settings, seed)
         no_pretraining: dict[str, Any] = {}
@@ -111,7 +111,7 @@ class Study:
             panel=panel,
             pretraining=pretraining,
         )
-        return tuned, {**self._row(str(method), seed, summary), "share": share, **pretraining}
+        return tuned, {**_row(self.target, str(method), seed, summary), "share": share, **pretraining}
 
     def sasrec(self, name: str, seed: int) -> Recipe:
         """SASRec with that loss (sasrec_full or sasrec_sampled): the best of the grid on validation."""
@@ -143,7 +143,7 @@ class Study:
         for name in ("sasrec_full", "sasrec_sampled"):
             for point in self.params.sasrec:
                 recipe = self._sasrec_recipe(name, point, self.seed)
-                rows.append({**self._row(name, self.seed, train(recipe, self.target, self.store)[1]), **point})
+                rows.append({**_row(self.target, name, self.seed, train(recipe, self.target, self.store)[1]), **point})
         return pd.DataFrame(rows)
 
     def pretraining_curve(self) -> pd.DataFrame:
@@ -200,11 +200,7 @@ class Study:
             "tuning": self.tuning,
         }
         for name, make in tables.items():
-            path, rows = folder / f"{name}.csv", make()
-            if path.exists():
-                recorded = pd.read_csv(path)
-                rows = pd.concat([recorded[recorded["target"] != self.target.name], rows])
-            write_text(path, rows.sort_values("target", kind="stable").to_csv(index=False))
+            _replace_rows(folder / f"{name}.csv", self.target.name, make())
 
     # Pieces
 
@@ -231,20 +227,30 @@ class Study:
         model = recipe.model.model_copy(update={"encoder": "fixed_vectors", "vector_dim": width})
         return train(Recipe(name="fixed_vectors", model=model, train=recipe.train), dataset, self.store)[1]
 
-    def _on_share(self, share: float) -> dict[str, Any]:
-        """A small share gets more epochs, with as many validations: the steps shrink with the square root only."""
-        values = {**self.params.train, **self.params.on_shares}
-        settings, factor = parse(TrainParams, values, "transfer.on_shares"), round(share**-0.5)
-        return {**self.params.on_shares, "epochs": settings.epochs * factor, "eval_every": settings.eval_every * factor}
 
-    def _row(self, method: str, seed: int, summary: dict[str, Any]) -> dict[str, Any]:
-        plain = ("flops", "best_step", "wall_s", *PROVENANCE)
-        return {
-            "method": method,
-            "target": self.target.name,
-            "seed": seed,
-            "params_total": summary["params"]["total"],
-            **{f"{part}_{m}": v for part in ("valid", "test", "test_unseen") for m, v in summary[part].items()},
-            **{name: summary[name] for name in plain if name in summary},
-            "dataset_fingerprint": self.target.fingerprint,
-        }
+def _on_share(params: Transfer, share: float) -> dict[str, Any]:
+    """Settings of a small share: more epochs, with as many validations; the steps shrink with the square root only."""
+    values = {**params.train, **params.on_shares}
+    settings, factor = parse(TrainParams, values, "transfer.on_shares"), round(share**-0.5)
+    return {**params.on_shares, "epochs": settings.epochs * factor, "eval_every": settings.eval_every * factor}
+
+
+def _replace_rows(path: Path, target: str, rows: pd.DataFrame) -> None:
+    """Write a table; rows of other targets that the file has already stay."""
+    if path.exists():
+        recorded = pd.read_csv(path)
+        rows = pd.concat([recorded[recorded["target"] != target], rows])
+    write_text(path, rows.sort_values("target", kind="stable").to_csv(index=False))
+
+
+def _row(target: Dataset, method: str, seed: int, summary: dict[str, Any]) -> dict[str, Any]:
+    plain = ("flops", "best_step", "wall_s", *PROVENANCE)
+    return {
+        "method": method,
+        "target": target.name,
+        "seed": seed,
+        "params_total": summary["params"]["total"],
+        **{f"{part}_{m}": v for part in ("valid", "test", "test_unseen") for m, v in summary[part].items()},
+        **{name: summary[name] for name in plain if name in summary},
+        "dataset_fingerprint": target.fingerprint,
+    }
