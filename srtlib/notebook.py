@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from srtlib.data.synthetic import example_tables
 from srtlib.paths import project_root
 
 CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
@@ -30,6 +31,31 @@ def check_parameters(namespace: Mapping[str, object], *known: str) -> None:
     ]
     if unknown:
         raise ValueError(f"unknown parameter {', '.join(unknown)}; expected one of {', '.join(known)}")
+
+
+def own_tables(interactions: str, items: str, seed: int = 0) -> tuple[Path, Path]:
+    """The two files that a reader names, of interactions and of items; an example's where none is named.
+
+    Args:
+        seed: of the example.
+
+    Raises ValueError where one of the two is missing, OSError where a file is not there.
+
+    >>> own_tables("mine.csv", "")
+    Traceback (most recent call last):
+    ...
+    ValueError: interactions is 'mine.csv' and items is ''; expected both files, or neither for an example
+    """
+    if not interactions and not items:
+        return example_tables(seed)
+    if not interactions or not items:
+        both = "expected both files, or neither for an example"
+        raise ValueError(f"interactions is {interactions!r} and items is {items!r}; {both}")
+    tables = Path(interactions), Path(items)
+    for path in tables:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not there; expected a file")
+    return tables
 
 
 def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
