@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from srtlib.paths import project_root
 
@@ -126,6 +135,11 @@ class ModelParams(Params):
         return self
 
 
+def _whole(number: float) -> float:
+    """20.0 as 20: the same number of epochs is the same run."""
+    return int(number) if number == int(number) else number
+
+
 class TrainParams(Params):
     """Objective, optimiser and schedule. `batch_size` counts training targets: with every position supervised
     it is the batch's token budget, with supervise=last the number of samples; `auto` is the largest that fits in GPU
@@ -138,7 +152,9 @@ class TrainParams(Params):
     shared_negatives: bool = True
     logq_on_positive: bool = Field(default=False, description="subtract log q from the positive's score too")
     batch_size: PositiveInt | Literal["auto"] = 4096
-    epochs: PositiveInt = 20
+    epochs: PositiveInt | PositiveFloat = Field(
+        default=20, description="passes over the targets; the last may be a part"
+    )
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
@@ -178,13 +194,22 @@ class Architecture(Params):
     n_heads: int = Field(default=0, ge=0, description="0 leaves the choice to the recipe")
 
 
-class Scaling(Params):
-    """A scaling study: nested samples of users x a grid of models, all judged on the same users and catalogue."""
+class Grid(Params):
+    """Nested samples of users x models x variations of the recipe x seeds."""
 
     interactions: list[PositiveInt] = Field(min_length=1, description="sizes of the nested samples")
     models: list[Architecture] = Field(min_length=1)
     recipe: Literal["paper", "srtlib"] = "srtlib"
-    train: dict[str, Any] = Field(default={}, description="TrainParams that differ from the recipe's")
+    train: dict[str, Any] = Field(default={}, description="settings that differ from the recipe's in all runs")
+    variations: dict[str, dict[str, Any]] = Field(
+        default={"": {}}, min_length=1, description="name -> settings that differ further; each on the whole grid"
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="of training; none: the study's own")
+
+
+class Scaling(Grid):
+    """A scaling study: a grid whose runs are all judged on the same users and catalogue."""
+
     panel_users: PositiveInt = Field(description="users that every run is evaluated on, at most")
 
 
@@ -237,6 +262,7 @@ class SizeParams(Params):
     """What a size stands for: one section per notebook."""
 
     scaling: Scaling
+    grids: dict[str, Grid] = Field(default={}, description="further grids, by name, judged as `scaling` is")
     transfer: Transfer = Transfer(models=[Architecture(d_model=64)])
     published_runs: PublishedRuns = PublishedRuns()
     data: DataStudy = DataStudy()

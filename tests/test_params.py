@@ -80,3 +80,8 @@ def test_new_parameters_leave_the_identity_of_recorded_runs_alone() -> None:
 def test_what_selects_the_best_is_a_metric_that_is_recorded(name: str) -> None:
     with pytest.raises(ValueError, match="train: select_by: "):
         parse(TrainParams, {"select_by": name}, "train")
+
+
+def test_the_same_number_of_epochs_is_the_same_run() -> None:
+    assert TrainParams(epochs=20.0).model_dump_json() == TrainParams(epochs=20).model_dump_json()
+    assert TrainParams(epochs=0.25).epochs == 0.25

@@ -37,6 +37,7 @@ def add_to(commands: Commands) -> None:
         "RAY_ADDRESS=head:6379 srt sweep L --engine ray --num-gpus 1 --runs /shared/runs",
     )
     one.add_argument("size", help="S, M, L, XL, or a file like params/S.yaml")
+    one.add_argument("--grid", help="another grid of the file, one of its `grids` (default: its scaling study)")
     one.add_argument("--dataset", default="synthetic")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
@@ -74,8 +75,12 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
 def sweep(options: argparse.Namespace) -> dict[str, Any]:
     from srtlib.studies import sweeping
 
-    study = load_params(options.size).scaling
-    experiments = sweeping.scaling_experiments(study, options.dataset, options.seed)
+    params = load_params(options.size)
+    if options.grid and options.grid not in params.grids:
+        raise ValueError(f"{options.size} has no grid {options.grid!r}; it has {', '.join(params.grids) or 'none'}")
+    grid = params.grids[options.grid] if options.grid else params.scaling
+    pairs = sweeping.grid_experiments(grid, params.scaling.panel_users, options.dataset, options.seed)
+    experiments = [experiment for _, experiment in pairs]
     table = sweeping.sweep(experiments, options.runs, options.workers, engine=options.engine, num_gpus=options.num_gpus)
     best = table.sort_values("valid_ndcg@5").iloc[-1]
     return {"runs": len(table), "store": options.runs, "best": best["run_id"], "test_ndcg@5": best["test_ndcg@5"]}

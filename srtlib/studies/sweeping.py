@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from srtlib import runs
 from srtlib.data.dataset import Dataset
-from srtlib.params import Scaling
+from srtlib.params import Grid, Scaling
 from srtlib.paths import runs_root
 from srtlib.recipes import recipe_for
 from srtlib.studies.experiments import Experiment, load_once
@@ -24,26 +24,60 @@ class SweepError(RuntimeError):
 
 
 def scaling_experiments(params: Scaling, dataset: str, seed: int = 0) -> list[Experiment]:
-    """The grid of a scaling study, the largest first: every model on every sample.
+    """The runs of a scaling study, the largest first (`grid_experiments`)."""
+    return [e for _, e in grid_experiments(params, params.panel_users, dataset, seed)]
+
+
+def grid_experiments(grid: Grid, panel_users: int, dataset: str, seed: int = 0) -> list[tuple[str, Experiment]]:
+    """The runs of a grid and the name of each one's variation, the largest first: every model on every sample with
+    every variation and seed.
 
     Sizes beyond the data set's are cut to it, and then stand once.
+
+    Args:
+        panel_users: users that every run is judged on, at most.
+        dataset: name or path.
+        seed: of the samples and the panel; of training too, where the grid names no seeds.
     """
-    experiments = []
-    for sample in _samples(params, dataset, seed):
-        for architecture in params.models:
-            recipe = recipe_for(params.recipe, architecture, sample, params.train, seed, "scaling.train")
-            experiments.append(Experiment(dataset, sample.n_interactions, params.panel_users, recipe, seed))
-    return sorted(experiments, key=lambda e: -e.n_interactions * e.recipe.model.d_model**2)
+    experiments = [
+        (
+            variation,
+            Experiment(
+                dataset,
+                sample.n_interactions,
+                panel_users,
+                recipe_for(grid.recipe, architecture, sample, grid.train | settings, of_training, "grid"),
+                seed,
+            ),
+        )
+        for sample in _samples(grid, dataset, seed)
+        for architecture in grid.models
+        for variation, settings in grid.variations.items()
+        for of_training in grid.seeds or [seed]
+    ]
+    return sorted(experiments, key=lambda pair: -pair[1].n_interactions * pair[1].recipe.model.d_model ** 2)
 
 
-def subsets(params: Scaling, dataset: str, seed: int = 0) -> pd.DataFrame:
+def grid_table(runs_of: Sequence[tuple[str, Experiment]], table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of runs that are of a grid, in the grid's order, each with its `variation`; runs that the
+    table lacks are left out.
+
+    Args:
+        runs_of: as from `grid_experiments`.
+        table: as from `runs.table`.
+    """
+    names = pd.DataFrame([{"run_id": e.run_id(), "variation": name} for name, e in runs_of])
+    return names.merge(table, on="run_id", how="inner")
+
+
+def subsets(params: Grid, dataset: str, seed: int = 0) -> pd.DataFrame:
     """The nested samples of a study: one row per size with n_interactions, n_users, n_items, n_targets."""
     columns = ("n_interactions", "n_users", "n_items", "n_targets")
     samples = _samples(params, dataset, seed)
     return pd.DataFrame([{name: getattr(sample, name) for name in columns} for sample in samples])
 
 
-def _samples(params: Scaling, dataset: str, seed: int) -> list[Dataset]:
+def _samples(params: Grid, dataset: str, seed: int) -> list[Dataset]:
     """The nested samples, rising; sizes that give the same users stand once."""
     whole = load_once(dataset, seed)
     samples = [whole.sample_users(n_interactions=n, seed=seed) for n in sorted(params.interactions)]

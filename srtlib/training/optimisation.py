@@ -30,7 +30,7 @@ def make_optimizer(
     groups: dict[Any, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         decay = params.weight_decay if params.optimizer == "adam" or parameter.dim() > 1 else 0.0
-        rates = [rate(part_of(name), epoch) for epoch in range(params.epochs)]
+        rates = [rate(part_of(name), epoch) for epoch in range(math.ceil(params.epochs))]
         group = groups.setdefault((decay, *rates), {"params": [], "weight_decay": decay, "rates": rates})
         group["params"].append(parameter)
     if params.optimizer == "adam":

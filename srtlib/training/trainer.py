@@ -145,7 +145,7 @@ class Trainer:
         one ends at once)."""
         saved = time.monotonic()
         bar = tqdm(
-            total=self.params.epochs * max(1, self.n_targets), initial=self.at.targets_seen, unit=" targets",
+            total=round(self.params.epochs * max(1, self.n_targets)), initial=self.at.targets_seen, unit=" targets",
             unit_scale=True, disable=None if progress_bar and self.judge else True, desc=self.path.name,
             dynamic_ncols=True,
         )  # fmt: skip
@@ -162,7 +162,7 @@ class Trainer:
                     if self.stop:
                         raise KeyboardInterrupt
                 self.at.epoch, self.at.batch = self.at.epoch + 1, 0
-                if self.at.epoch % self.params.eval_every == 0 or self.at.epoch == self.params.epochs:
+                if self.at.epoch % self.params.eval_every == 0 or self.at.epoch >= self.params.epochs:
                     if self.judge:
                         self.judge.validate(self.model, self.at, patient=self._more_to_unfreeze())
                     if self._out_of_patience():
@@ -180,7 +180,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(mixed_seed(self.params.seed, self.at.epoch, 1))
         epoch = self.sequences.epoch(self.params.supervise, self.at.batch_size, generator)
         # A last batch of fewer windows than processes has nothing for some of them.
-        return replace(epoch, cuts=[cut for cut in epoch.cuts if cut[1] - cut[0] >= distributed.world()])
+        cuts = [cut for cut in epoch.cuts if cut[1] - cut[0] >= distributed.world()]
+        return replace(epoch, cuts=cuts[: max(1, round(self._part_of_epoch() * len(cuts)))])
 
     def step(self, epoch: Epoch) -> int:
         """One optimiser step on the epoch's next batch; returns the targets that it learnt from."""
@@ -188,8 +189,10 @@ class Trainer:
         rank, world = distributed.rank(), distributed.world()
         torch.manual_seed(mixed_seed(self.params.seed, self.at.step, 2 + rank))
         batch = epoch.batch(self.at.batch, rank, world)
-        share = (self.at.epoch + (self.at.batch + 1) / len(epoch)) / self.params.epochs
-        follow_schedule(self.optimizer, self.params, self.at.epoch, share, self.params.epochs * len(epoch))
+        part = self._part_of_epoch()
+        share = (self.at.epoch + part * (self.at.batch + 1) / len(epoch)) / self.params.epochs
+        n_steps = round(self.params.epochs * len(epoch) / part)
+        follow_schedule(self.optimizer, self.params, self.at.epoch, share, n_steps)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss, shape = self._loss(batch)
@@ -221,6 +224,10 @@ class Trainer:
         self.at.flops_paper += self.paper_flops_per_target * n
         self.at.wall_s += time.monotonic() - began
         return int(n)
+
+    def _part_of_epoch(self) -> float:
+        """How much of the epoch it stands in is trained: all, but for the last of a broken number."""
+        return min(1.0, self.params.epochs - self.at.epoch)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, BatchShape]:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):

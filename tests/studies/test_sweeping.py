@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from srtlib import runs
-from srtlib.params import Scaling
+from srtlib.params import Grid, Scaling
 from srtlib.studies import sweeping
 from srtlib.studies.experiments import Experiment
-from srtlib.studies.sweeping import SweepError, scaling_experiments, subsets, sweep
+from srtlib.studies.sweeping import SweepError, grid_experiments, grid_table, scaling_experiments, subsets, sweep
 
 STUDY = Scaling.model_validate(
     {
@@ -39,6 +39,29 @@ def test_a_study_is_a_grid_and_runs_once(folder: str, tmp_path: Path, monkeypatc
     assert first["panel_n_items"].nunique() == first["panel_fingerprint"].nunique() == 1
     monkeypatch.setattr(sweeping, "in_processes", lambda *_: pytest.fail("ran again"))
     pd.testing.assert_frame_equal(sweep(experiments, tmp_path), first)
+
+
+def test_a_grid_has_every_variation_and_seed_on_the_same_data(folder: str) -> None:
+    grid = Grid.model_validate(
+        {
+            "interactions": [150],
+            "models": [{"d_model": 4}],
+            "train": {"epochs": 2},
+            "variations": {"base": {}, "no dropout": {"dropout": 0.0}, "longer": {"epochs": 4}},
+            "seeds": [0, 1],
+        }
+    )
+    pairs = grid_experiments(grid, 30, folder, seed=5)
+    assert [name for name, _ in pairs] == ["base", "base", "no dropout", "no dropout", "longer", "longer"]
+    assert [e.recipe.train.seed for _, e in pairs] == [0, 1] * 3
+    assert [e.recipe.train.epochs for _, e in pairs] == [2, 2, 2, 2, 4, 4]
+    assert pairs[2][1].recipe.model.dropout == 0.0
+    assert {(e.config["dataset"]["fingerprint"], e.config["panel"]["fingerprint"]) for _, e in pairs} == {
+        (pairs[0][1].config["dataset"]["fingerprint"], pairs[0][1].config["panel"]["fingerprint"])
+    }
+    found = pd.DataFrame({"run_id": [pairs[4][1].run_id(), pairs[0][1].run_id(), "another"], "value": [3, 1, 0]})
+    table = grid_table(pairs, found)
+    assert table[["variation", "value"]].to_numpy().tolist() == [["base", 1], ["longer", 3]]
 
 
 def test_one_failure_stops_no_other(folder: str, tmp_path: Path) -> None:

@@ -378,3 +378,17 @@ def test_compiled_training_equals_eager(dataset: Dataset, recipe: Recipe, tmp_pa
     assert config_of(dataset, recipe) == config_of(dataset, with_train(recipe, compile=True))
     with pytest.raises(ValueError, match="compile=true needs batches of one shape"):
         TrainParams(compile=True, supervise="last")
+
+
+def test_the_last_epoch_may_be_a_part_of_one(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    """It ends after that share of the batches, with the schedule at its end."""
+    for epochs, passes in ((0.4, 1), (1.5, 2)):
+        trainer = Trainer(
+            with_train(recipe, epochs=epochs), dataset, dataset, tmp_path, None, None, torch.device("cpu")
+        )
+        whole = len(trainer.sequences.epoch("all", 64, torch.Generator().manual_seed(0)))
+        trainer.fit(60.0, progress_bar=False)
+        assert abs(trainer.at.step - epochs * whole) <= 0.5
+        assert trainer.at.epoch == passes
+        assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
+        assert trainer.at.targets_seen == pytest.approx(epochs * dataset.n_targets, rel=0.1)
