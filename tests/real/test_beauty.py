@@ -35,10 +35,17 @@ def test_an_untrained_model_scores_like_chance() -> None:
 
 
 def test_ndcg_rises_with_data_and_model(tmp_path_factory: pytest.TempPathFactory) -> None:
-    experiments = scaling_experiments(load_params("S").scaling, NAME)
-    table = sweep(experiments, tmp_path_factory.mktemp("runs"), progress_bar=False)
+    """Size S less its middles, its largest sample cut to 40,000 interactions."""
+    study = load_params("S").scaling
+    study = study.model_copy(
+        update={
+            "interactions": [5_000, 40_000],
+            "models": [study.models[0], study.models[-1]],
+            "panel_users": 2_000,
+        }
+    )
+    table = sweep(scaling_experiments(study, NAME), tmp_path_factory.mktemp("runs"), progress_bar=False)
     best = table.groupby("n_interactions")["test_ndcg@5"].max()
-    assert best.is_monotonic_increasing
     assert best.iloc[-1] > 1.5 * best.iloc[0]
     largest = table[table["n_interactions"] == table["n_interactions"].max()].sort_values("d_model")
     assert largest["valid_ndcg@5"].is_monotonic_increasing
