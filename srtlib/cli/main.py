@@ -1,12 +1,13 @@
 """The command line: srt data | train | sweep | evaluate | recommend | plan.
 
-Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130 interrupted; 141
-nobody reads the output any more. Torch is imported by the commands that need it, and by no other.
+Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130, 143 or
+129 interrupted by Ctrl-C, SIGTERM or SIGHUP; 141 nobody reads the output any more. Torch is imported by the commands that need it, and by no other.
 """
 
 import argparse
 import io
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -16,6 +17,7 @@ from typing import Any
 from srtlib.cli import data, planning, serving, training
 from srtlib.cli.arguments import Commands
 from srtlib.cli.printing import as_json, as_text
+from srtlib.training.signals import Stopped, as_interrupts
 
 SAID = (ValueError, OSError, RuntimeError, ImportError, MemoryError)  # what errors of input and of the machine are
 UNREAD = 141  # as a process that SIGPIPE ends
@@ -38,14 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), as_interrupts():
             warnings.showwarning = _say
             result = options.run(options)
             if result is not None:
                 print(as_json(result) if options.json else as_text(result))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _say("interrupted; the same command goes on from the last checkpoint")
-        return 130
+        return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -76,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="srt",
         description="Sequential recommendation from item text.",
-        epilog="exit codes: 0 done, 1 failed (one line says why), 2 not understood, 130 interrupted",
+        epilog="exit codes: 0 done, 1 failed (one line says why), 2 not understood, 130, 143 or 129 interrupted",
     )
     commands = Commands(parser)
     for group in (data, training, planning, serving):

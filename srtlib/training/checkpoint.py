@@ -1,7 +1,7 @@
 """Checkpoints of a training in progress: written whole or not at all, checked on reading, no pickle.
 
 A checkpoint is a folder step-<number> with tensors.safetensors (weights and optimiser state) and state.json
-(everything else, the configuration's hash, and the tensors' SHA-256). The last two are kept.
+(everything else, the configuration's hash, and the SHA-256 of the tensors and of itself). The last two are kept.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def save_checkpoint(
 
     def fill(aside: Path) -> None:
         write_bytes(aside / "tensors.safetensors", data)
-        write_text(aside / "state.json", json.dumps(record))
+        write_text(aside / "state.json", json.dumps({**record, "state_sha256": _sha256(record)}))
 
     path = make_folder(folder / f"step-{state['step']:09d}", fill)
     for old in _existing(folder)[KEEP:]:
@@ -48,15 +48,19 @@ def load_checkpoint(
 ) -> dict[str, Any] | None:
     """Put the newest sound checkpoint into model and optimiser and return its state; None if there is none.
 
-    A damaged one is named in a warning, removed, and the one before it is used. Raises ValueError for a checkpoint of
-    another configuration than `config`.
+    A damaged one is named in a warning, removed, and the one before it is used; without one the training starts over.
+    Raises ValueError for a checkpoint of another configuration than `config`.
     """
     for path in _existing(folder):
         try:
             state, tensors = _read(path)
-        except (OSError, ValueError, KeyError) as error:
-            warnings.warn(f"checkpoint {path} is damaged ({error}); trying the one before it", stacklevel=2)
-            shutil.rmtree(path)
+        except (OSError, ValueError) as error:
+            warnings.warn(
+                f"checkpoint {path} is damaged ({error}) and is removed; training goes on from the one before it, or "
+                "starts over without one",
+                stacklevel=2,
+            )
+            _remove(path)
             continue
         if state.get("config") != config:
             raise ValueError(
@@ -78,16 +82,40 @@ def remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed writes have left in the folder of a run whose lock is held: files and folders that were
+    written aside (`srtlib.paths`)."""
+    for path in [*folder.glob(".*.*"), *folder.glob("*/.*.*")]:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _existing(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    state = json.loads((path / "state.json").read_text())
+    """State and tensors; OSError or ValueError where anything is missing or not as it was written."""
+    try:
+        state = json.loads((path / "state.json").read_bytes())
+    except ValueError as error:
+        raise ValueError(f"state.json is not valid JSON: {error}") from None
+    if not isinstance(state, dict) or state.pop("state_sha256", None) != _sha256(state):
+        raise ValueError("state.json does not match its SHA-256")
     data = (path / "tensors.safetensors").read_bytes()
     if hashlib.sha256(data).hexdigest() != state["sha256"]:
         raise ValueError("tensors.safetensors does not match its SHA-256")
     return state, load(data)
+
+
+def _sha256(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,13 +5,13 @@ continues exactly where it was, with no random state to restore.
 """
 
 import math
+import signal
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import torch
@@ -30,13 +30,13 @@ from srtlib.params import Recipe, TrainParams
 from srtlib.recipes import usual_batch_size
 from srtlib.runs.store import Run, read_summary, run_id
 from srtlib.training import distributed
-from srtlib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from srtlib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, sweep
 from srtlib.training.identity import Tuning, config_of
 from srtlib.training.losses import NEGATIVES, OBJECTIVES, NegativeSampler
 from srtlib.training.objective import Objective
 from srtlib.training.optimisation import follow_schedule, make_optimizer
 from srtlib.training.progress import DivergedError, Progress
-from srtlib.training.signals import stop_signal
+from srtlib.training.signals import Request, Stopped, stop_signal
 from srtlib.training.validation import Judge
 
 
@@ -58,10 +58,10 @@ def train(
     the run's summary (columns: see srtlib.runs).
 
     A run of the same configuration that was interrupted is resumed; a finished one is not trained again; one that
-    another process is at is waited for. Under
-    torchrun the processes share each batch (DDP) and the first one evaluates and writes. Ctrl-C lets the step end,
-    writes a checkpoint and raises KeyboardInterrupt. Raises DivergedError after ten bad steps in a row, naming the
-    first, and OSError where the store cannot be written; what was recorded before stays. Raises ValueError, before
+    another process is at is waited for. Under torchrun the processes share each batch (DDP) and the first one evaluates
+    and writes. Ctrl-C, SIGTERM and SIGHUP let the step end, write a checkpoint and raise Stopped, a KeyboardInterrupt.
+    Raises DivergedError after ten bad steps in a row, naming the first, and where a validation finds numbers that are
+    not finite; OSError where the store cannot be written; what was recorded before stays. Raises ValueError, before
     there is a run, for names that are not known and for data without a training target.
     """
     _check(recipe.train, dataset)
@@ -74,9 +74,17 @@ def train(
         torch.random.fork_rng(),
     ):
         distributed.barrier()  # the first process has the lock, or has failed
+        if run:
+            sweep(path)
         if read_summary(path).get("status") != "finished":
             trainer = Trainer(recipe, dataset, panel or dataset, path, run, tuning, place)
-            trainer.fit(checkpoint_seconds, progress_bar)
+            try:
+                trainer.fit(checkpoint_seconds, progress_bar)
+            except DivergedError as error:
+                message = f"run {path.name}: {error}. The last good checkpoint is kept in {path}"
+                if run:
+                    run.fail(message)
+                raise DivergedError(message) from None
             trainer.finish()
             distributed.barrier()
     return SRT.from_pretrained(path / "model", place), read_summary(path)
@@ -111,7 +119,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, self.params, tuning.rate)
         self.paper_flops_per_target = paper_total_flops(recipe.model, self.params.n_negatives) / 128
         self.at = Progress()
-        self.stopping, self.stop = Event(), False  # asked of this process; of any process
+        self.asked, self.stop = Request(), False  # asked of this process; of any process
         self._resume()
         self.at.batch_size = self.at.batch_size or self._batch_size()
         if self.params.compile:
@@ -141,16 +149,16 @@ class Trainer:
             save_checkpoint(self.checkpoints, self.path.name, self.model, self.optimizer, asdict(self.at))
 
     def fit(self, checkpoint_seconds: float, progress_bar: bool) -> None:
-        """Train to the last epoch, validating and checkpointing on the way; Ctrl-C leaves a checkpoint (and a second
-        one ends at once)."""
+        """Train to the last epoch, validating and checkpointing on the way; a signal to stop leaves a checkpoint (and
+        a second one ends at once)."""
         saved = time.monotonic()
         bar = tqdm(
             total=round(self.params.epochs * max(1, self.n_targets)), initial=self.at.targets_seen, unit=" targets",
             unit_scale=True, disable=None if progress_bar and self.judge else True, desc=self.path.name,
             dynamic_ncols=True,
         )  # fmt: skip
-        with bar, stop_signal() as self.stopping:
-            while self.at.epoch < self.params.epochs:
+        with bar, stop_signal() as self.asked:
+            while self.at.epoch < self.params.epochs and not self._out_of_patience():
                 epoch = self.epoch()
                 while self.at.batch < len(epoch):
                     bar.update(self.step(epoch))
@@ -160,13 +168,14 @@ class Trainer:
                         self.checkpoint()
                         saved = time.monotonic()
                     if self.stop:
-                        raise KeyboardInterrupt
+                        raise Stopped(self.asked.number or signal.SIGTERM)
                 self.at.epoch, self.at.batch = self.at.epoch + 1, 0
-                if self.at.epoch % self.params.eval_every == 0 or self.at.epoch >= self.params.epochs:
-                    if self.judge:
-                        self.judge.validate(self.model, self.at, patient=self._more_to_unfreeze())
-                    if self._out_of_patience():
-                        break
+                at_validation = self.at.epoch % self.params.eval_every == 0 or self.at.epoch >= self.params.epochs
+                if self.judge and at_validation:
+                    self.judge.validate(self.model, self.at, patient=self._more_to_unfreeze())
+            if any(distributed.total([self.asked.number], self.device)):  # it came after the last step
+                self.checkpoint()
+                raise Stopped(self.asked.number or signal.SIGTERM)
 
     def finish(self) -> None:
         """Test the best weights and write the run's summary; the checkpoints go."""
@@ -202,7 +211,7 @@ class Trainer:
                 loss.item() * own,
                 own,
                 training_flops(self.model.params, shape, self.frozen),
-                self.stopping.is_set(),
+                self.asked.number,
             ],
             self.device,
         )
@@ -293,11 +302,9 @@ def _check(params: TrainParams, dataset: Dataset) -> None:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """An error of the operating system, or of training, is said of the run (a full disk names no file)."""
+    """An error of the operating system is said of the run (a full disk names no file)."""
     try:
         yield
-    except DivergedError as error:
-        raise DivergedError(f"run {path.name}: {error}. The last good checkpoint is kept in {path}") from None
     except OSError as error:
         raise OSError(f"run {path}: {error}; what it recorded before is kept") from error
 

@@ -8,10 +8,10 @@ import torch
 from srtlib.data.dataset import Dataset, Split
 from srtlib.evaluation import Judgement, judge, metrics
 from srtlib.model.folder import items_table, write_card, write_items
-from srtlib.model.srt import SRT
+from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.params import TrainParams
 from srtlib.runs.store import Run
-from srtlib.training.progress import Progress
+from srtlib.training.progress import DivergedError, Progress
 from srtlib.training.provenance import provenance
 
 
@@ -28,15 +28,18 @@ class Judge:
         return self.run.path / "model"
 
     def validate(self, model: SRT, at: Progress, patient: bool) -> None:
-        """Log the validation of `model`, and keep it if it is the best so far; else, unless `patient`, count that."""
-        values = self._judge(model, "valid").metrics()
+        """Log the validation of `model`, and keep it if it is the best so far; else, unless `patient`, count that.
+
+        Raises DivergedError where the losses since the last validation, the weights or the scores are not finite.
+        """
+        values = self._sound_values(model, at)
         at.last = values[self.select_by]
         if at.last > at.best.get(self.select_by, -1.0):
             at.best, at.best_step, at.validations_since_best = values, at.step, 0
             model.save_pretrained(self.folder)
         elif not patient:
             at.validations_since_best += 1
-        loss = at.loss_sum / max(1, at.loss_steps)
+        loss = at.loss_sum / at.loss_steps
         at.loss_sum, at.loss_steps = 0.0, 0
         self.run.log(
             {
@@ -88,14 +91,18 @@ class Judge:
             parts.append(f"{at.bad_steps} bad steps skipped")
         return ", ".join(parts)
 
-    def _judge(self, model: SRT, split: Split, exclude_seen: bool = False) -> Judgement:
-        return judge(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)
+    def _sound_values(self, model: SRT, at: Progress) -> dict[str, float]:
+        if not at.loss_steps:
+            raise DivergedError(
+                f"no step since the last validation had a finite loss and gradient (it is step {at.step}): "
+                "lower the learning rate"
+            )
+        if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+            raise DivergedError(f"at step {at.step}, {model.cause_of_non_finite()}: lower the learning rate")
+        try:
+            return self._judge(model, "valid").metrics()
+        except NonFiniteError as error:
+            raise DivergedError(f"at step {at.step}, {error}: lower the learning rate") from None
 
-    def _by_part(self, found: Judgement) -> dict[str, float]:
-        """NDCG@10 over the users of each part of a pool."""
-        parts = self.judged_on.user_parts
-        return {part: metrics(found.ranks[parts == part])["ndcg@10"] for part in self.judged_on.parts}
-
-
-def _best(name: str, values: list[float]) -> float:
-    return min(values) if name == "loss" else max(values)
+    def _ranks(self, model: SRT, split: Split, exclude_seen: bool = False) -> np.ndarray:
+        return ranks(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)

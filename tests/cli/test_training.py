@@ -29,7 +29,11 @@ def weights(store: Path) -> dict[str, torch.Tensor]:
     return load_file(next(store.glob("*/model/model.safetensors")))
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(folder: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_a_checkpoint_and_the_same_command_goes_on(
+    folder: str, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """Ctrl-C, and how clusters stop a job."""
     command = ["train", folder, *SMALL, "--set", "epochs=40", "--runs"]
     assert main([*command, str(tmp_path / "whole")]) == 0
     store = tmp_path / "cut"
@@ -38,12 +42,12 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(folder: str, tm
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where the tests run may ignore it
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # where the tests run may ignore it
     )
     while process.poll() is None and not list(store.glob("*/model/model.safetensors")):
         time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
+    process.send_signal(number)
+    assert process.wait() == code
     assert process.stderr is not None
     assert process.stderr.read() == "srt: interrupted; the same command goes on from the last checkpoint\n"
     assert len(list(store.glob("*/checkpoints/step-*"))) == 1

@@ -22,10 +22,8 @@ from srtlib.model.srt import SRT
 from srtlib.params import Recipe, TrainParams
 from srtlib.paths import project_root
 from srtlib.training import losses
-from srtlib.training.checkpoint import load_checkpoint, save_checkpoint
 from srtlib.training.identity import config_of
 from srtlib.training.objective import Objective
-from srtlib.training.optimisation import make_optimizer
 from srtlib.training.progress import MAX_BAD_STEPS, DivergedError, Progress
 from srtlib.training.trainer import Trainer, train
 from srtlib.training.validation import Judge
@@ -139,6 +137,7 @@ def test_the_best_checkpoint_is_the_one_that_select_by_says(dataset: Dataset, re
             patch.setattr(Judgement, "metrics", Mock(side_effect=values))
             judge, at = Judge(run, params, dataset, dataset, model), Progress()
             for at.step in (1, 2, 3):
+                at.good(1.0)
                 judge.validate(model, at, patient=False)
         assert at.best_step == best
 
@@ -186,26 +185,6 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at_step: int) -> None:
         return whole(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trainer, "step", step)
-
-
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
-    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(recipe, dataset, tmp_path / "whole")
-    run_id = runs.run_id(config_of(dataset, recipe))
-    with monkeypatch.context() as patch:
-        interrupt(patch, 20)
-        with pytest.raises(StoppedError):
-            train(recipe, dataset, tmp_path / "cut", checkpoint_seconds=0)
-    found = sorted((tmp_path / "cut" / run_id / "checkpoints").glob("step-*"))
-    assert [path.name for path in found] == ["step-000000019", "step-000000020"]
-    tensors = found[1] / "tensors.safetensors"
-    tensors.write_bytes(tensors.read_bytes()[:-9])
-    with pytest.warns(UserWarning, match=r"step-000000020 is damaged"):
-        train(recipe, dataset, tmp_path / "cut")
-    one, two = weights(tmp_path / "whole", run_id), weights(tmp_path / "cut", run_id)
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert len(runs.curves(tmp_path / "cut")) == recipe.train.epochs
 
 
 CHILD = """
@@ -275,6 +254,49 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_weights(
     assert all(torch.isfinite(t).all() for t in load_file(newest / "tensors.safetensors").values())
 
 
+def test_huge_rates_end_as_diverged_and_never_as_finished(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    """Too few steps for ten bad ones in a row: the first validation finds it."""
+    for rate, steps in ((1e30, 1), (1e30, 3), (1e38, 3), (1e20, 3)):
+        given = with_train(recipe, learning_rate=rate, epochs=1, batch_size=dataset.n_targets // steps + 50, warmup=0.0)
+        with pytest.raises(DivergedError, match=r"run \w{12}: .*step [12345].* finite.*: lower the learning rate"):
+            train(given, dataset, tmp_path)
+    assert {json.loads(path.read_text())["status"] for path in tmp_path.glob("*/summary.json")} == {"failed"}
+    assert not runs.finished(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_named_at_validation(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A weight that no score needs: the last position's."""
+    whole = Trainer.step
+
+    def step(self: Trainer, *args: object) -> int:
+        done = whole(self, *args)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.model.positions.weight[-1, 0] = torch.nan
+        return done
+
+    monkeypatch.setattr(Trainer, "step", step)
+    given = recipe.model_copy(update={"model": recipe.model.model_copy(update={"max_len": 50})})
+    with pytest.raises(DivergedError, match=r"1 of the model's weights positions.weight are not finite"):
+        train(given, dataset, tmp_path)
+
+
+def test_a_validation_after_bad_steps_alone_is_refused(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer than ten, so that none ended the training; the loss of the epoch would be recorded as 0."""
+    forward = Objective.forward
+
+    def poisoned(self: Objective, *args: object) -> object:
+        loss, shape = forward(self, *args)  # type: ignore[arg-type]
+        return loss * float("nan"), shape
+
+    monkeypatch.setattr(Objective, "forward", poisoned)
+    with pytest.raises(DivergedError, match=r"no step since the last validation had a finite loss"):
+        train(with_train(recipe, batch_size=dataset.n_targets), dataset, tmp_path)
+
+
 def test_single_bad_steps_are_skipped_and_counted(
     dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,32 +348,7 @@ def test_a_loss_that_stays_high_stops_the_training(
         train(recipe, dataset, tmp_path)
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
-    model = new_model(recipe.model, dataset)
-    optimizer = make_optimizer(model, recipe.train)
-    save_checkpoint(tmp_path, "0123", model, optimizer, {"step": 7})
-    assert load_checkpoint(tmp_path, "0123", model, optimizer)["step"] == 7
-    with pytest.raises(ValueError, match=r"step-000000007 is of configuration 0123; expected 4567"):
-        load_checkpoint(tmp_path, "4567", model, optimizer)
-    assert len(list(tmp_path.iterdir())) == 1  # and it is still there
-
-
-def test_a_checkpoint_of_another_version_is_refused(
-    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        interrupt(patch, 3)
-        with pytest.raises(StoppedError):
-            train(recipe, dataset, tmp_path, checkpoint_seconds=0)
-    for path in tmp_path.glob("*/checkpoints/*/state.json"):
-        state = json.loads(path.read_text())
-        del state["best_step"]
-        path.write_text(json.dumps(state))
-    with pytest.raises(ValueError, match=r"written by another version of srtlib \(it lacks best_step\); remove it"):
-        train(recipe, dataset, tmp_path)
-
-
-def test_a_run_open_already_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_run_open_elsewhere_is_refused(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
     with (
         runs.Run.open(tmp_path, config_of(dataset, recipe)),
         pytest.raises(runs.RunLockedError, match="is open in this process already"),
