@@ -1,7 +1,8 @@
 """The command line: srt data | train | sweep | evaluate | recommend | plan.
 
-Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130, 143 or
-129 interrupted by Ctrl-C, SIGTERM or SIGHUP; 141 nobody reads the output any more. Torch is imported by the commands that need it, and by no other.
+Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130, 143 or 129
+interrupted by Ctrl-C, SIGTERM or SIGHUP; 141 nobody reads the output any more. Torch is imported by the commands that
+need it, and by no other.
 """
 
 import argparse

@@ -104,5 +104,14 @@ class Judge:
         except NonFiniteError as error:
             raise DivergedError(f"at step {at.step}, {error}: lower the learning rate") from None
 
-    def _ranks(self, model: SRT, split: Split, exclude_seen: bool = False) -> np.ndarray:
-        return ranks(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)
+    def _judge(self, model: SRT, split: Split, exclude_seen: bool = False) -> Judgement:
+        return judge(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)
+
+    def _by_part(self, found: Judgement) -> dict[str, float]:
+        """NDCG@10 over the users of each part of a pool."""
+        parts = self.judged_on.user_parts
+        return {part: metrics(found.ranks[parts == part])["ndcg@10"] for part in self.judged_on.parts}
+
+
+def _best(name: str, values: list[float]) -> float:
+    return min(values) if name == "loss" else max(values)
