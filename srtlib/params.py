@@ -25,6 +25,7 @@ from pydantic import (
 from srtlib.paths import project_root
 
 SIZES = ("S", "M", "L", "XL")
+TEXT_FIELDS = ("title", "brand", "categories")  # of an item
 
 
 PROTOCOLS = {
@@ -132,6 +133,8 @@ class ModelParams(Params):
             raise ValueError("encoder=item_ids needs n_items, the size of the catalogue")
         if self.encoder == "token_bag" and not self.fields:
             raise ValueError("encoder=token_bag needs at least one text field")
+        if unknown := [name for name in self.fields if name not in TEXT_FIELDS]:
+            raise ValueError(f"fields: {unknown[0]} is no text field; expected some of {', '.join(TEXT_FIELDS)}")
         return self
 
 

@@ -28,6 +28,11 @@ def test_bad_params_are_named_in_one_line(values: dict, message: str) -> None:
     assert str(error.value).startswith("S.yaml: ")
 
 
+def test_a_text_field_that_no_item_has_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^--set: fields: titel is no text field; expected some of title, brand, cat"):
+        parse(ModelParams, {"fields": {"title": 40, "titel": 8}}, "--set")
+
+
 def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "S.yaml").write_text("scaling: [1")
     with pytest.raises(ValueError, match=r"S.yaml: not valid YAML"):

@@ -7,6 +7,12 @@ import pandas as pd
 
 from srtlib.cli.arguments import Commands, count, extra, pair
 
+COLUMN_OPTIONS = {
+    "--column": "both files",
+    "--interactions-column": "the interactions",
+    "--items-column": "the items",
+}
+
 
 def add_to(commands: Commands) -> None:
     """Add the commands."""
@@ -42,10 +48,14 @@ def add_to(commands: Commands) -> None:
         "--interactions reviews.json.gz --items products.csv --name mine "
         "--column user_id=reviewerID --column timestamp=unixReviewTime",
     )
-    one.add_argument("--interactions", type=Path, required=True, help="CSV, JSON lines or Parquet; .gz too")
-    one.add_argument("--items", type=Path, required=True, help="CSV, JSON lines or Parquet; .gz too")
+    one.add_argument("--interactions", type=Path, required=True, help="CSV, TSV, JSON lines or Parquet; .gz too")
+    one.add_argument("--items", type=Path, required=True, help="CSV, TSV, JSON lines or Parquet; .gz too")
     one.add_argument("--name", required=True, help="of the data set")
-    one.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="a column of another name")
+    for option, table in COLUMN_OPTIONS.items():
+        text = f"a column of another name in {table}"
+        one.add_argument(option, action="append", default=[], metavar="OURS=THEIRS", help=text)
+    one.add_argument("--date-format", help="of dates that are not ISO 8601, such as %%d/%%m/%%Y")
+    one.add_argument("--encoding", default="utf-8", help="of text files, such as latin-1 (default: utf-8)")
 
     one = among.add(
         "pool", pool, "Several data sets -> one, nobody merged.", "--name amazon-pool amazon-100K amazon-beauty"
@@ -80,9 +90,21 @@ def import_tables(options: argparse.Namespace) -> pd.DataFrame:
     with extra("amazon"):
         from srtlib.data import importing, statistics
 
-    columns = dict(pair(column, "--column", "OURS=THEIRS") for column in options.column)
-    name = importing.import_data(options.interactions, options.items, options.name, columns)
-    return statistics.describe(name)[0]
+    both, interactions, items = (
+        dict(pair(column, option, "OURS=THEIRS") for column in getattr(options, option[2:].replace("-", "_")))
+        for option in COLUMN_OPTIONS
+    )
+    folder = importing.import_data(
+        options.interactions,
+        options.items,
+        options.name,
+        both,
+        interactions_columns=interactions,
+        items_columns=items,
+        date_format=options.date_format,
+        encoding=options.encoding,
+    )
+    return statistics.describe(folder)[0]
 
 
 def pool(options: argparse.Namespace) -> pd.DataFrame:

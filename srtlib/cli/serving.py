@@ -27,7 +27,7 @@ def add_to(commands: Commands) -> None:
 
 
 def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
-    from srtlib.data.loading import read_table
+    from srtlib.data.reading import read_table
     from srtlib.serving.recommender import Recommender
 
     history = read_table(options.history)

@@ -1,4 +1,6 @@
 from . import amazon as amazon
+from . import cache as cache
+from . import columns as columns
 from . import csr as csr
 from . import dataset as dataset
 from . import engines as engines
@@ -6,6 +8,7 @@ from . import importing as importing
 from . import loading as loading
 from . import pooling as pooling
 from . import preparing as preparing
+from . import reading as reading
 from . import statistics as statistics
 from . import synthetic as synthetic
 from . import synthetic_items as synthetic_items

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from srtlib.data import csr
+from srtlib.params import TEXT_FIELDS
 
-TEXT_FIELDS = ("title", "brand", "categories")
 MIN_LENGTH = 3  # one interaction to train on, one to validate, one to test
 Split = Literal["valid", "test"]
 PART_END = "/"  # between the name of a pool's part and the id of its user or item

@@ -1,32 +1,22 @@
 """Anybody's interactions and items, from CSV, JSON lines or Parquet, as a data set of the library's one format."""
 
-from __future__ import annotations
-
 import hashlib
+import html
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import ibis
-from ibis import _
-from ibis.backends.duckdb import Backend
-from ibis.expr.types import Column, StringColumn, Table
+import pandas as pd
 
-from srtlib.data.dataset import TEXT_FIELDS
-from srtlib.data.engines import expressions
-from srtlib.data.engines.duckdb import DuckDB, literal, write_parquet
-from srtlib.data.loading import load_dataset
-from srtlib.paths import home, make_folder, write_text
+from srtlib.data.cache import hashes, sha256
+from srtlib.data.columns import PATH, as_ids, as_numbers, check_interactions, check_items
+from srtlib.data.loading import RECORD, assemble, check_name, check_record, in_order, read_record, write_record
+from srtlib.data.reading import read_columns
+from srtlib.params import TEXT_FIELDS
+from srtlib.paths import home, make_folder
 
-READERS = {
-    ".csv": "read_csv",
-    ".tsv": "read_csv",
-    ".json": "read_json",
-    ".jsonl": "read_json",
-    ".parquet": "read_parquet",
-}
 COLUMNS = {"interactions": ("user_id", "item_id", "timestamp", "rating"), "items": ("item_id", *TEXT_FIELDS)}
-IMPORTED = "imported.json"  # in the folder of a data set: the hash of what it was made from
 OPTIONAL = ("rating", "brand", "categories")
 
 
@@ -36,92 +26,117 @@ def import_data(
     name: str | None = None,
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
+    *,
+    interactions_columns: Mapping[str, str] | None = None,
+    items_columns: Mapping[str, str] | None = None,
+    date_format: str | None = None,
+    encoding: str = "utf-8",
 ) -> Path:
-    """Make a data set in the data home from two files, which may be gzipped; returns its folder.
+    """Make a data set in the data home from two files; what was imported already is not imported again.
 
-    name: of the data set; by default that of the interactions' file and a hash of the content. What was imported
-    already is not imported again. columns: our name -> the file's, where they differ (user_id, item_id, timestamp,
-    rating; title, brand, categories). Times may be numbers or dates, which become seconds. Lists of categories are
-    joined by " > ", HTML entities are resolved. Of several rows of an item the last wins.
+    Ids arrive as they are written. Times may be numbers or dates, which become seconds (see `as_times`). Lists of
+    categories are joined by " > ", HTML entities are resolved, white space is made single blanks. Of several rows of an
+    item the last wins.
 
-    Raises FileExistsError when there is another data set of that name, ValueError for a file that cannot be used.
+    Args:
+        interactions: file of who took what when, whose name ends as `read_table` says.
+        items: file of what there is.
+        name: of the data set; by default that of the interactions' file and a hash of the content.
+        columns: our name -> the files', where they differ (user_id, item_id, timestamp, rating; title, brand,
+            categories).
+        seed: of the order of interactions at the same time.
+        interactions_columns: the same for the file of interactions alone.
+        items_columns: the same for the file of items alone.
+        date_format: of dates that are not ISO 8601, as `datetime.strptime` reads it, such as %d/%m/%Y.
+        encoding: of text files.
+
+    Returns:
+        The folder of the data set.
+
+    Raises FileExistsError when there is another data set of that name, FileNotFoundError for a file that is not there,
+    ValueError, naming the file and the row, for one that cannot be used.
     """
-    interactions, items = Path(interactions), Path(items)
-    digest = _digest((interactions, items), columns or {}, seed)
-    folder = home() / (name or f"{interactions.name.partition('.')[0]}-{digest[:8]}")
+    if name is not None:
+        check_name(name)
+    files = {"interactions": Path(interactions), "items": Path(items)}
+    theirs = {
+        "interactions": _mapping("interactions", columns or {}, interactions_columns or {}),
+        "items": _mapping("items", columns or {}, items_columns or {}),
+    }
+    digest = _digest(files.values(), [theirs, seed, date_format, encoding])
+    folder = home() / (name or _default_name(files["interactions"], digest))
     if folder.exists():
-        if _imported(folder) == digest:
+        if _is_import_of(folder, digest):
             return folder
         raise FileExistsError(f"{folder} is there already, of other content; choose another name, or move it away")
-    connection = ibis.duckdb.connect()
+    log = _interactions(files["interactions"], theirs["interactions"], encoding, date_format)
+    catalogue = _items(files["items"], theirs["items"], encoding)
+    assemble(log, check_items(catalogue), folder.name, seed)  # refuses what cannot be learnt from
 
     def fill(aside: Path) -> None:
-        log = _chosen(_read(connection, interactions, columns or {}), "interactions", columns or {})
-        log = log.mutate(
-            user_id=_.user_id.cast("string"), item_id=_.item_id.cast("string"), timestamp=_seconds(log.timestamp)
-        )
-        catalogue = _chosen(_read(connection, items, columns or {}), "items", columns or {})
-        texts = {field: expressions.clean(_text(catalogue[field])) for field in catalogue.columns if field != "item_id"}
-        catalogue = catalogue.mutate(item_id=_.item_id.cast("string"), **texts)
-        frame = catalogue.to_pandas().drop_duplicates("item_id", keep="last")
-        frame.to_parquet(aside / "items.parquet", index=False)
-        rated = log if "rating" in log.columns else log.mutate(rating=ibis.null("float32"))
-        ordered = expressions.in_order(rated, seed, DuckDB.number).select(log.columns)
-        write_parquet(connection, ordered, aside / "interactions.parquet")
-        write_text(aside / IMPORTED, json.dumps({"sha256": digest}))
-        load_dataset(aside)  # refuses, in one line, what cannot be used
+        in_order(log, seed).to_parquet(aside / "interactions.parquet", index=False, compression="zstd")
+        catalogue.to_parquet(aside / "items.parquet", index=False)
+        write_record(aside, digest, hashes(aside))
 
-    try:
-        return make_folder(folder, fill)
-    except ibis.backends.duckdb.duckdb.Error as error:
-        raise ValueError(str(error).strip().splitlines()[0]) from None
-    finally:
-        connection.disconnect()
+    return make_folder(folder, fill)
 
 
-def _digest(files: Iterable[Path], columns: Mapping[str, str], seed: int) -> str:
-    digest = hashlib.sha256(json.dumps([sorted(columns.items()), seed]).encode())
+def _mapping(kind: str, common: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Our name -> theirs, of the columns of a table that are called otherwise there."""
+    every = dict.fromkeys(name for names in COLUMNS.values() for name in names)
+    for known, given in ((every, common), (COLUMNS[kind], own)):
+        if unknown := [name for name in given if name not in known]:
+            raise ValueError(f"column {unknown[0]!r} is none of ours; expected one of {', '.join(known)}")
+    return {name: theirs for name, theirs in {**common, **own}.items() if name in COLUMNS[kind]}
+
+
+def _digest(files: Iterable[Path], options: object) -> str:
+    digest = hashlib.sha256(json.dumps(["v2", options]).encode())
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not there")
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(sha256(path).encode())
     return digest.hexdigest()
 
 
-def _imported(folder: Path) -> str | None:
-    """The content that the folder was imported from, if it was."""
-    record = folder / IMPORTED
-    return json.loads(record.read_text(encoding="utf-8"))["sha256"] if record.is_file() else None
+def _default_name(path: Path, digest: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.partition(".")[0]) or "data"
+    return f"{stem}-{digest[:8]}"
 
 
-def _read(connection: Backend, path: Path, columns: Mapping[str, str]) -> Table:
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    if suffix not in READERS:
-        raise ValueError(f"{path.name} is of no known kind; expected {', '.join(READERS)}, or the same with .gz")
-    read = getattr(connection, READERS[suffix])
-    table = read(literal(path), hive_partitioning=False)
-    if READERS[suffix] != "read_csv":
-        return table
-    ids = {columns.get(name, name) for name in ("user_id", "item_id")} & set(table.columns)
-    return read(literal(path), hive_partitioning=False, types=dict.fromkeys(ids, "string"))  # 007 is not 7
+def _is_import_of(folder: Path, digest: str) -> bool:
+    """Whether a folder was imported from that content, and is as it was written."""
+    if not (folder / RECORD).is_file() or read_record(folder).get("sha256") != digest:
+        return False
+    check_record(folder, {f"{stem}.parquet": sha256(folder / f"{stem}.parquet") for stem in COLUMNS})
+    return True
 
 
-def _chosen(table: Table, kind: str, columns: Mapping[str, str]) -> Table:
-    """The table's columns under our names; which ones there are is checked."""
-    theirs = {ours: columns.get(ours, ours) for ours in COLUMNS[kind]}
-    for ours, name in theirs.items():
-        if name not in table.columns and (ours in columns or ours not in OPTIONAL):
-            raise ValueError(f"{kind}: no column {name} for {ours}; found {', '.join(table.columns)}")
-    return table.select(**{ours: table[name] for ours, name in theirs.items() if name in table.columns})
+def _interactions(path: Path, theirs: Mapping[str, str], encoding: str, date_format: str | None) -> pd.DataFrame:
+    table = _read("interactions", path, theirs, encoding)
+    log = check_interactions(table, str(path), date_format)
+    return log.assign(rating=as_numbers(table["rating"], str(path)).astype("float32")) if "rating" in table else log
 
 
-def _seconds(times: Column) -> Column:
-    if times.type().is_date() or times.type().is_timestamp():
-        return times.cast("timestamp").epoch_seconds()
-    return times.cast("float64") if times.type().is_string() else times
+def _items(path: Path, theirs: Mapping[str, str], encoding: str) -> pd.DataFrame:
+    table = _read("items", path, theirs, encoding)
+    table["item_id"] = as_ids(table["item_id"], str(path))
+    table = table.drop_duplicates("item_id", keep="last")
+    texts = check_items(table, str(path), PATH)
+    cleaned = {field: texts[field].map(_clean) for field in TEXT_FIELDS if field in table}
+    return pd.DataFrame({"item_id": texts["item_id"], **cleaned})
 
 
-def _text(column: Column) -> StringColumn:
-    joined = column.cast("array<string>").join(" > ") if column.type().is_array() else column.cast("string")
-    return joined.fill_null("")
+def _read(kind: str, path: Path, theirs: Mapping[str, str], encoding: str) -> pd.DataFrame:
+    """The columns of a file under our names; which ones there are is checked."""
+    names = {ours: theirs.get(ours, ours) for ours in COLUMNS[kind]}
+    table, found = read_columns(path, set(names.values()), encoding)
+    for ours, name in names.items():
+        if name not in found and (ours in theirs or ours not in OPTIONAL):
+            raise ValueError(f"{path}: no column {name} for {ours}; found {', '.join(found)}")
+    return pd.DataFrame({ours: table[name] for ours, name in names.items() if name in found})
+
+
+def _clean(text: str) -> str:
+    """HTML entities resolved, white space made single blanks."""
+    return re.sub(r"\s+", " ", html.unescape(text)).strip()

@@ -6,18 +6,24 @@ A data set on disk is a folder with interactions.parquet (user_id, item_id, time
 
 import hashlib
 import json
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from srtlib.data.dataset import MIN_LENGTH, TEXT_FIELDS, Dataset
+from srtlib.data import cache
+from srtlib.data.columns import check_interactions, check_items
+from srtlib.data.dataset import MIN_LENGTH, Dataset
+from srtlib.data.reading import read_table
 from srtlib.data.synthetic import World, generate
-from srtlib.paths import dataset_folders, home, make_folder
+from srtlib.params import TEXT_FIELDS
+from srtlib.paths import dataset_folders, home, write_text
 
 FORMAT = (
     "a folder with interactions.parquet (user_id, item_id, timestamp) and "
@@ -27,6 +33,9 @@ SYNTHETIC = {"synthetic": "a", "synthetic_b": "b"}  # name -> domain of the synt
 SYNTHETIC_USERS = 40_000
 TABLES = ("interactions", "items")
 POOLED = "pooled.json"  # in the folder of a pool (srtlib.data.pooling): its parts and their fingerprints
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+RESERVED = (*SYNTHETIC, "cache", "published", "published_runs", "amazon")  # what stands for something else already
+RECORD = "imported.json"  # in a folder that was imported: the hashes of what it was made from, and of its tables
 
 
 def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
@@ -41,25 +50,104 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
     True
     """
     folder = find_folder(name_or_path, seed)
-    tables = [table_path(folder, stem) for stem in TABLES]
-    digest = hashlib.sha256(f"v1:{seed}".encode())
-    for path in tables:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    made: list[Dataset] = []
+    found = {path.name: cache.sha256(path) for path in (table_path(folder, stem) for stem in TABLES)}
+    check_record(folder, found)
+    key = hashlib.sha256(json.dumps(["v2", seed, *found.values()]).encode()).hexdigest()[:16]
 
     def prepare(aside: Path) -> None:
-        made.append(build_dataset(read_table(tables[0]), read_table(tables[1]), folder.name, seed))
-        _save(made[0], aside)
+        log, items = read_tables(folder)
+        _save(assemble(log, check_items(items), folder.name, seed), aside)
 
-    prepared = make_folder(home() / "cache" / "datasets" / digest.hexdigest()[:16], prepare)
+    prepared = cache.cached_folder("datasets", key, prepare)
     return replace(_open(prepared), name=_name(name_or_path, folder), parts=tuple(pooled(folder)))
 
 
 def pooled(folder: Path) -> dict[str, str]:
-    """Fingerprint of each part of the pool in a folder, in order; empty where the data set is no pool."""
-    record = folder / POOLED
-    return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    """Fingerprint of each part of the pool in a folder, in order; empty where the data set is no pool.
+
+    Raises ValueError for a record that is damaged.
+    """
+    return _json(folder / POOLED) if (folder / POOLED).is_file() else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file of names and texts; ValueError for any other."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str | dict) for value in found.values()):
+        raise ValueError(f"{path} is damaged; expected a JSON object as it was written. Move {path.parent} away")
+    return found
+
+
+def check_name(name: str) -> str:
+    """The name, if a data set may have it: of letters, digits, dots, dashes and underscores, no dot first.
+
+    Raises ValueError for another, and for one that stands for something else.
+
+    >>> check_name("my-shop_2024.1")
+    'my-shop_2024.1'
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"name {name!r}: expected letters, digits, '.', '_' and '-' only, and no dot first")
+    if name in RESERVED:
+        raise ValueError(f"name {name!r} stands for something else; expected one that is none of {', '.join(RESERVED)}")
+    return name
+
+
+def check_record(folder: Path, found: Mapping[str, str]) -> None:
+    """Complain of an imported folder whose tables are no longer what was written.
+
+    Args:
+        folder: of a data set, imported or not.
+        found: SHA-256 of each of its tables, by the file's name.
+
+    Raises ValueError, naming the file that differs.
+    """
+    if not (folder / RECORD).is_file():
+        return
+    written = read_record(folder).get("tables", found)
+    for name, digest in found.items():
+        if written.get(name) != digest:
+            raise ValueError(
+                f"{folder / name} is not what was imported (its hash differs from that in {RECORD}); import it again "
+                f"under another name, or delete {RECORD} if it was changed on purpose"
+            )
+
+
+def write_record(folder: Path, digest: str, tables: Mapping[str, str]) -> None:
+    """Write imported.json.
+
+    Args:
+        folder: of the data set.
+        digest: SHA-256 of what it was made from.
+        tables: SHA-256 of each of its tables, by the file's name.
+    """
+    write_text(folder / RECORD, json.dumps(_record(digest, tables), indent=2))
+
+
+def _record(digest: object, tables: object) -> dict[str, object]:
+    seal = hashlib.sha256(json.dumps([digest, tables]).encode()).hexdigest()
+    return {"sha256": digest, "tables": tables, "seal": seal}
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What imported.json says; ValueError where it is not what an import writes."""
+    record = _json(folder / RECORD)
+    if "tables" in record and record != _record(record.get("sha256"), record["tables"]):
+        raise ValueError(f"{folder / RECORD} is damaged; expected the hashes that an import writes. Move {folder} away")
+    return record
+
+
+def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The interactions and the items of a data set's folder, checked: ids as text, times as numbers, text as text.
+
+    The items have those of the text fields that the folder has.
+    """
+    interactions, items = (table_path(folder, stem) for stem in TABLES)
+    log, found = check_interactions(read_table(interactions), str(interactions)), read_table(items)
+    return log, check_items(found, str(items))[["item_id", *(field for field in TEXT_FIELDS if field in found)]]
 
 
 def list_datasets() -> pd.DataFrame:
@@ -108,18 +196,31 @@ def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, se
     >>> data.items.tolist(), data.n_targets
     ([1, 2, 0, 0], 1)
     """
-    catalogue = check_items(items)
-    log = _check_interactions(interactions)
+    return assemble(check_interactions(interactions), check_items(items), name, seed)
+
+
+def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int) -> Dataset:
+    """`build_dataset` of tables that were checked.
+
+    Args:
+        log: what `check_interactions` returned.
+        catalogue: what `check_items` returned.
+        name: of the data set.
+        seed: of what breaks ties in time.
+    """
+    log = log.copy()
     log["item"] = pd.Index(catalogue["item_id"]).get_indexer(pd.Index(log["item_id"]))
     unknown = int((log["item"] < 0).sum())
     if unknown * 2 > len(log):
+        first = log["item_id"][log["item"] < 0].iloc[0]
         raise ValueError(
-            f"{unknown:,} of {len(log):,} interactions name items without a row in items; expected at most half"
+            f"{name}: {unknown:,} of {len(log):,} interactions name items without a row in items, {first!r} first; "
+            "expected at most half"
         )
     if unknown:
-        warnings.warn(f"{name}: dropped {unknown:,} interactions whose item has no row in items", stacklevel=2)
+        warnings.warn(f"{name}: dropped {unknown:,} interactions whose item has no row in items", stacklevel=3)
         log = log[log["item"] >= 0]
-    log = _sort(log, seed)
+    log = in_order(log, seed)
     lengths = log.groupby("user_id", sort=False, observed=True)["item"].transform("size")
     short = log["user_id"][lengths < MIN_LENGTH].nunique()
     log = log[lengths >= MIN_LENGTH]
@@ -142,7 +243,7 @@ def find_folder(name_or_path: str | Path, seed: int = 0) -> Path:
     if name in SYNTHETIC:
         world = synthetic_world(name, seed)
         target = home() / "synthetic" / f"{name}-{seed}"
-        return make_folder(target, lambda aside: generate(aside, world, SYNTHETIC_USERS, seed))
+        return cache.made_once(target, lambda aside: generate(aside, world, SYNTHETIC_USERS, seed))
     candidates = [folder / name for folder in dataset_folders()]
     for folder in [Path(name), *candidates]:
         if folder.is_dir():
@@ -165,69 +266,13 @@ def table_path(folder: Path, stem: str) -> Path:
     raise FileNotFoundError(f"{folder} has no {stem}.parquet or {stem}.csv; expected {FORMAT}")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table of interactions or items, .csv (ids as text) or Parquet; ValueError for what cannot be read."""
-    reader: Callable[[Path], pd.DataFrame] = pd.read_parquet
-    if path.suffix == ".csv":
-        reader = lambda p: pd.read_csv(p, dtype={"user_id": str, "item_id": str})  # noqa: E731
-    try:
-        return reader(path)
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path.name} is empty; expected {FORMAT}") from None
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from None
+def in_order(log: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Interactions by user and time; ties by a hash of the row.
 
-
-def _require(table: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise ValueError(f"{what}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
-    if table.empty:
-        raise ValueError(f"{what}: the table is empty; expected at least one row")
-    for column in columns:
-        if column.endswith("_id") and (nulls := int(table[column].isna().sum())):
-            raise ValueError(f"{what}: {nulls:,} rows have no {column}; expected one in every row")
-
-
-def check_items(items: pd.DataFrame) -> pd.DataFrame:
-    """item_id and the text fields of a table of items, as text, empty where unknown; ValueError for repeated ids.
-
-    >>> check_items(pd.DataFrame({"item_id": [7], "title": ["Ink"]})).to_dict("records")
-    [{'item_id': '7', 'title': 'Ink', 'brand': '', 'categories': ''}]
+    Args:
+        log: user_id, item_id, timestamp and anything else.
+        seed: of the hash.
     """
-    _require(items, ("item_id", "title"), "items")
-    ids = items["item_id"].astype(str)
-    if repeated := int(ids.duplicated().sum()):
-        example = ids[ids.duplicated()].iloc[0]
-        raise ValueError(f"items: {repeated:,} rows repeat an item_id, {example!r} among them; expected one row each")
-    text = {f: items[f].fillna("").astype(str) if f in items else "" for f in TEXT_FIELDS}
-    return pd.DataFrame({"item_id": ids.to_numpy(dtype=object), **text}).reset_index(drop=True)
-
-
-def _check_interactions(interactions: pd.DataFrame) -> pd.DataFrame:
-    _require(interactions, ("user_id", "item_id", "timestamp"), "interactions")
-    return pd.DataFrame(
-        {
-            "user_id": interactions["user_id"].astype(str),
-            "item_id": interactions["item_id"].astype(str),
-            "timestamp": timestamps(interactions["timestamp"], "interactions"),
-        }
-    )
-
-
-def timestamps(column: pd.Series, what: str) -> pd.Series:
-    """A column of timestamps as numbers; ValueError, naming the table (`what`), where one is none."""
-    if pd.api.types.is_numeric_dtype(column) and not column.isna().any():
-        return column
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = column[numbers.isna()]
-    if len(bad):
-        raise ValueError(f"{what}: timestamp {bad.iloc[0]!r} is not a number ({len(bad):,} rows are not)")
-    return numbers
-
-
-def _sort(log: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """By (user, timestamp); ties by a seeded hash of the row."""
     keys = ["user_id", "timestamp"]
     if log.duplicated(keys).any():
         row = log["user_id"] + "\t" + log["item_id"] + "\t" + log["timestamp"].astype(str)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from srtlib.data.dataset import PART_END, TEXT_FIELDS, part_of_id
-from srtlib.data.loading import POOLED, find_folder, load_dataset, pooled, read_table, table_path
+from srtlib.data.columns import check_items
+from srtlib.data.dataset import PART_END, part_of_id
+from srtlib.data.loading import POOLED, check_name, find_folder, load_dataset, pooled, read_tables
 from srtlib.paths import home, make_folder, write_text
-
-TIMES = ["user_id", "item_id", "timestamp"]
 
 
 def pool_datasets(name: str, parts: Sequence[str]) -> Path:
@@ -26,6 +25,7 @@ def pool_datasets(name: str, parts: Sequence[str]) -> Path:
     Raises FileExistsError for a pool of that name with other content, ValueError for a part that is named twice or
     cannot be used, FileNotFoundError for one that is not there.
     """
+    check_name(name)
     record = {Path(part).name: load_dataset(part).fingerprint for part in parts}
     if len(record) < max(2, len(parts)):
         raise ValueError(f"a pool is made of two or more different data sets; given were {', '.join(parts) or 'none'}")
@@ -72,8 +72,6 @@ def _prefixed(part: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A data set's two tables with prefixed ids, and the same columns for every set."""
     folder = find_folder(part)
     prefix = folder.name + PART_END
-    log = read_table(table_path(folder, "interactions"))[TIMES]
-    items = read_table(table_path(folder, "items"))
-    log = log.assign(user_id=prefix + log["user_id"].astype(str), item_id=prefix + log["item_id"].astype(str))
-    text = {f: items[f].fillna("").astype(str) if f in items else "" for f in TEXT_FIELDS}
-    return log, pd.DataFrame({"item_id": prefix + items["item_id"].astype(str), **text})
+    interactions, items = read_tables(folder)
+    log = interactions.assign(user_id=prefix + interactions["user_id"], item_id=prefix + interactions["item_id"])
+    return log, check_items(items).assign(item_id=prefix + items["item_id"])

@@ -14,9 +14,8 @@ from ibis import _
 from ibis.expr.types import Table
 
 from srtlib.data.dataset import MIN_LENGTH, Dataset
-from srtlib.data.engines.duckdb import literal
 from srtlib.data.engines.expressions import distribution
-from srtlib.data.loading import find_folder, load_dataset, table_path
+from srtlib.data.loading import find_folder, load_dataset, read_tables
 from srtlib.data.text import token_bags, train_tokenizer
 from srtlib.paths import write_text
 
@@ -60,14 +59,8 @@ def describe(name_or_path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     >>> int(counts.set_index("statistic").loc["items", "value"])
     5000
     """
-    folder = find_folder(name_or_path)
-    connection = ibis.duckdb.connect()
-    read = {".parquet": connection.read_parquet, ".csv": connection.read_csv}
-    paths = [table_path(folder, stem) for stem in ("interactions", "items")]
-    try:
-        return statistics(*(read[path.suffix](literal(path), hive_partitioning=False) for path in paths))
-    finally:
-        connection.disconnect()
+    interactions, items = read_tables(find_folder(name_or_path))
+    return statistics(ibis.memtable(interactions), ibis.memtable(items))
 
 
 def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.DataFrame:

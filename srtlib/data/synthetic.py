@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from srtlib.data.cache import made_once
 from srtlib.data.synthetic_items import RULES, Floats, Ints, Rule, SyntheticItems
-from srtlib.paths import home, make_folder
+from srtlib.paths import home
 
 RECENCY = 0.6  # weight of a history item relative to the one after it, as the reference
 EXAMPLE_USERS = 6_000
@@ -198,7 +199,7 @@ def example_tables(seed: int = 0) -> tuple[Path, Path]:
         world.sample(EXAMPLE_USERS, seed).to_csv(aside / "interactions.csv", index=False)
         world.items.to_csv(aside / "items.csv", index=False)
 
-    folder = make_folder(home() / "synthetic" / f"example-{seed}", fill)
+    folder = made_once(home() / "synthetic" / f"example-{seed}", fill)
     return folder / "interactions.csv", folder / "items.csv"
 
 

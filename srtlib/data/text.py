@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from srtlib.data import csr
-from srtlib.data.dataset import TEXT_FIELDS, Dataset
-from srtlib.paths import home, make_folder
+from srtlib.data.cache import cached_folder
+from srtlib.data.dataset import Dataset
+from srtlib.params import TEXT_FIELDS
 
 UNKNOWN = "<unk>"
 EMPTY = "unknown"  # what an empty field says, as in the paper's code
@@ -63,7 +64,7 @@ def dataset_tokenizer(dataset: Dataset, vocab_size: int, words_first: bool = Fal
         texts = (text for name in TEXT_FIELDS for text in _texts(dataset.catalogue[name], words_first))
         train_tokenizer(texts, vocab_size, words_first).save(str(folder / "tokenizer.json"))
 
-    folder = make_folder(home() / "cache" / "tokenizers" / key, fill)
+    folder = cached_folder("tokenizers", key, fill)
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
@@ -98,7 +99,7 @@ def dataset_bags(dataset: Dataset, tokenizer: Tokenizer, fields: Mapping[str, in
             np.save(folder / f"{name}.ids.npy", bags.ids[name])
             np.save(folder / f"{name}.offsets.npy", bags.offsets[name])
 
-    folder = make_folder(home() / "cache" / "bags" / key, fill)
+    folder = cached_folder("bags", key, fill)
     return TokenBags(
         ids={name: np.load(folder / f"{name}.ids.npy", mmap_mode="r") for name in fields},
         offsets={name: np.load(folder / f"{name}.offsets.npy", mmap_mode="r") for name in fields},

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from srtlib.data.loading import timestamps
+from srtlib.data.columns import as_ids, as_text, as_times
 
 Histories = Mapping[str, Sequence[str]] | pd.DataFrame
 LISTS = (list, tuple, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
@@ -71,7 +71,7 @@ def read_ids(given: object, what: str) -> list[str]:
     for item in given:
         if (isinstance(item, Iterable) and not isinstance(item, str | bytes)) or pd.isna(item):
             raise ValueError(f"{what} has {_short(item)} among its items; expected a list of item ids")
-    return [str(item) for item in given]
+    return as_text(pd.Series(list(given), dtype=object)).tolist()
 
 
 def _interactions(histories: Histories) -> tuple[np.ndarray, pd.DataFrame]:
@@ -81,13 +81,16 @@ def _interactions(histories: Histories) -> tuple[np.ndarray, pd.DataFrame]:
     if missing:
         found = ", ".join(map(str, histories.columns))
         raise ValueError(f"histories: no column {', '.join(missing)}; found {found}")
-    if histories.empty or histories["user_id"].isna().any():
-        raise ValueError("histories: a row has no user_id" if len(histories) else "histories: no user is named")
-    number, users = pd.factorize(histories["user_id"].astype(str).to_numpy(dtype=object))
-    order = timestamps(histories["timestamp"], "histories") if "timestamp" in histories else np.arange(len(number))
-    table = pd.DataFrame({"user": number, "item_id": histories["item_id"].to_numpy(dtype=object), "order": order})
-    table = table.dropna(subset="item_id").sort_values(["user", "order"], kind="stable")
-    return users, table.assign(item_id=table["item_id"].astype(str))
+    if histories.empty:
+        raise ValueError("histories: no user is named")
+    number, users = pd.factorize(as_ids(histories["user_id"], "histories").to_numpy(dtype=object))
+    items = as_ids(histories["item_id"], "histories", may_be_missing=True)
+    table = pd.DataFrame({"user": number, "item_id": items.to_numpy(dtype=object)})
+    taken = (items != "").to_numpy()
+    table = table[taken]
+    if "timestamp" in histories:
+        table = table.assign(time=as_times(histories["timestamp"][taken], "histories").to_numpy())
+    return users, table.sort_values(["user", *table.columns[2:]], kind="stable")
 
 
 def _as_table(histories: object) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srtlib.data.loading import check_items
+from srtlib.data.columns import as_text, check_items
 from srtlib.data.text import token_bags
 from srtlib.model.folder import ITEMS, read_items, write_items
 from srtlib.model.packing import Sequences
@@ -71,7 +71,7 @@ class Recommender:
             return cls(model, read_items(folder), approximate)
         if "item_id" in items and "count" not in items and (folder / ITEMS).is_file():
             known = read_items(folder).set_index("item_id")["count"]
-            items = items.assign(count=known.reindex(items["item_id"].astype(str), fill_value=0).to_numpy())
+            items = items.assign(count=known.reindex(as_text(items["item_id"]), fill_value=0).to_numpy())
         return cls(model, items, approximate)
 
     def save(self, folder: Path | str) -> None:

@@ -24,6 +24,22 @@ def test_data_commands(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (everything["part"], everything["users"], everything["items"]) == ("all", 120, 80)
 
 
+def test_import_of_files_with_habits_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("SRT_HOME", str(tmp_path / "home"))
+    rows = "".join(f"u,{item},0{1 + item}/02/2024\n" for item in range(4))
+    (tmp_path / "log.csv").write_text("who,product_id,timestamp\n" + rows)
+    (tmp_path / "items.csv").write_bytes(b"id,title\n" + b"".join(b"%d,Caf\xe9\n" % item for item in range(4)))
+    command = ["data", "import", f"--interactions={tmp_path}/log.csv", f"--items={tmp_path}/items.csv", "--name=mine"]
+    command += ["--column", "user_id=who", "--interactions-column", "item_id=product_id", "--items-column=item_id=id"]
+    assert main([*command, "--encoding", "latin-1"]) == 1
+    assert "'01/02/2024' is ambiguous" in capsys.readouterr().err
+    assert main([*command, "--date-format", "%d/%m/%Y"]) == 1
+    assert "items.csv: line 2 is not utf-8" in capsys.readouterr().err
+    assert main([*command, "--encoding", "latin-1", "--date-format", "%d/%m/%Y", "--json"]) == 0
+    counts = {row["statistic"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+    assert counts["last_timestamp"] - counts["first_timestamp"] == 3 * 86_400
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -33,6 +49,8 @@ def test_data_commands(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["prepare", "amazon", "--raw", ".", "--steps", "items", "--memory", "much"], "DuckDB: "),
         (["import", "--interactions", "x.csv", "--items", "y.csv", "--name", "z"], "x.csv is not there"),
         (["import", "--interactions", "x", "--items", "y", "--name", "z", "--column", "user"], "expected OURS=THEIRS"),
+        (["import", "--interactions", "x", "--items", "y", "--name", "synthetic"], "'synthetic' stands for something"),
+        (["import", "--interactions", "x", "--items", "y", "--name", "../z"], "name '../z': expected letters, digits"),
     ],
 )
 def test_errors_of_data_commands_are_one_line(

@@ -75,7 +75,7 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
         (["plan", "--runs", "nowhere", "--compute", "1e12"], "no runs at nowhere: expected a store's folder"),
         (["plan", "--compute", "1e12", "--size", "5"], "--size goes with --interactions"),
         (["recommend", "--model", "nowhere", "--history", "FOLDER/interactions.csv"], "nowhere is not a model folder"),
-        (["recommend", "--model", "MODEL", "--history", "nowhere.csv"], "nowhere.csv cannot be read as csv"),
+        (["recommend", "--model", "MODEL", "--history", "nowhere.csv"], "nowhere.csv is not there"),
         (
             ["recommend", "--model", "MODEL", "--history", "FOLDER/items.csv"],
             "histories: no column user_id; found item",

@@ -79,8 +79,8 @@ def test_columns_of_other_names_dates_lists_and_entities(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "columns", "message"),
     [
-        ({"user_id": "user"}, {}, "interactions: no column user_id for user_id; found user, item_id, timestamp"),
-        ({}, {"brand": "maker"}, "items: no column maker for brand; found item_id, title, brand"),
+        ({"user_id": "user"}, {}, "log.csv: no column user_id for user_id; found user, item_id, timestamp"),
+        ({}, {"brand": "maker"}, "items.csv: no column maker for brand; found item_id, title, brand"),
         ({"timestamp": "rating"}, {"timestamp": "none"}, "no column none for timestamp"),
     ],
 )
@@ -113,3 +113,208 @@ def test_what_is_there_is_listed(tables: Tables, tmp_path: Path, home: Path, mon
     (row,) = list_datasets().to_dict("records")
     assert (row["name"], row["interactions"], row["items"]) == ("mine", len(tables[0]), 40)
     assert row["folder"] == str(home / "mine")
+
+
+LOG = [(f"u{u}", f"i{(u + k) % 9}", 1_600_000_000 + k) for u in range(12) for k in range(5)]
+TITLES = ["Red pen", "Blue pen", "Ink", "Desk", "Lamp", "Chair", "Note book", "Clip", "Paper"]
+
+
+def shop(folder: Path, log: str | bytes = "", items: str | bytes = "", suffix: str = "csv") -> tuple[Path, Path]:
+    """A small shop's two files; what is not given is plain."""
+    plain = "".join(f"{user},{item},{time}\n" for user, item, time in LOG)
+    log = log or "user_id,item_id,timestamp\n" + plain
+    items = items or "item_id,title\n" + "".join(f"i{n},{title}\n" for n, title in enumerate(TITLES))
+    paths = folder / "log.csv", folder / f"products.{suffix}"
+    for path, content in zip(paths, (log, items), strict=True):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return paths
+
+
+def plain(**changed: str) -> str:
+    """The plain log with some of its text replaced."""
+    text = "user_id,item_id,timestamp\n" + "".join(f"{user},{item},{time}\n" for user, item, time in LOG)
+    for old, new in changed.items():
+        text = text.replace(old, new)
+    return text
+
+
+def imported(*files: Path, **options: Any) -> Any:
+    return load_dataset(import_data(*files, **options))
+
+
+def test_a_quote_late_in_a_long_file_is_no_part_of_an_id(tmp_path: Path) -> None:
+    log = "user_id,item_id,timestamp\n" + "".join(f"u{n % 4000},i{n % 9},{n}\n" for n in range(24_000))
+    log += "".join(f'"late","i{n}",{n}\n' for n in range(5))
+    items = "item_id,title\n" + "".join(f"i{n},{n}\n" for n in range(22_000)) + '"q1","Pen, red"\n'
+    data = imported(*shop(tmp_path, log, items))
+    assert "late" in data.user_ids
+    assert data.n_interactions == 24_005
+    assert data.catalogue.iloc[-1][["item_id", "title"]].tolist() == ["q1", "Pen, red"]
+    assert data.catalogue["title"].iloc[7] == "7"
+
+
+def test_a_fraction_late_in_a_long_file_is_kept(tmp_path: Path) -> None:
+    log = plain() + "".join(f"v{n % 4000},i{n % 9},{n}\n" for n in range(24_000)) + "v1,i1,24000.5\n"
+    folder = import_data(*shop(tmp_path, log))
+    assert pd.read_parquet(folder / "interactions.parquet")["timestamp"].max() == 1_600_000_004
+    assert 24_000.5 in set(pd.read_parquet(folder / "interactions.parquet")["timestamp"])
+
+
+def test_ids_of_json_lines_are_kept_byte_for_byte(tmp_path: Path) -> None:
+    ids = ["A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A10", "007", 12, "DE", "NA", "null"]
+    rows = [{"user_id": f"u{u}", "item_id": i, "timestamp": t} for u in range(6) for t, i in enumerate(ids)]
+    log, items = tmp_path / "log.jsonl", tmp_path / "items.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    items.write_text("".join(json.dumps({"item_id": i, "title": "Thing"}) + "\n" for i in ids))
+    data = imported(log, items)
+    assert data.catalogue["item_id"].tolist() == list(map(str, ids))
+    assert data.items[data.offsets[0] : data.offsets[1]].tolist() == list(range(6))
+
+
+def test_users_and_items_may_be_called_na_and_null(tmp_path: Path) -> None:
+    items = "item_id,title\n" + "".join(f"{'null' if n == 0 else f'i{n}'},{t}\n" for n, t in enumerate(TITLES))
+    data = imported(*shop(tmp_path, plain(**{"u0,": "NA,", ",i0,": ",null,"}), items))
+    assert "NA" in data.user_ids
+    assert data.catalogue["item_id"].iloc[0] == "null"
+    assert data.n_interactions == 60
+
+
+def test_nineteen_digits_keep_their_order(tmp_path: Path) -> None:
+    rows = "".join(f"u{u},i{8 - k},{1_700_000_000_000_000_000 + 10 * k}\n" for u in range(5) for k in range(9))
+    data = imported(*shop(tmp_path, "user_id,item_id,timestamp\n" + rows))
+    assert data.items[:9].tolist() == list(range(8, -1, -1))
+
+
+def test_lists_and_objects_are_read_as_words_paths_and_names(tmp_path: Path) -> None:
+    paths = [["Office", "Ink"], ["Art", "Ink"]]
+    rows = [
+        {"item_id": f"i{n}", "title": [t, "new"], "brand": {"name": "Acme", "id": 3}, "categories": paths}
+        for n, t in enumerate(TITLES)
+    ]
+    items = "".join(json.dumps(row) + "\n" for row in rows)
+    row = imported(*shop(tmp_path, items=items, suffix="jsonl")).catalogue.iloc[2]
+    assert row.tolist() == ["i2", "Ink new", "Acme", "Office > Ink, Art > Ink"]
+
+
+def test_gzip_in_gzip_and_mixed_line_ends(tmp_path: Path) -> None:
+    items = "".join(json.dumps({"item_id": f"i{n}", "title": t}) + "\n" for n, t in enumerate(TITLES)).encode()
+    packed = gzip.compress(gzip.compress(items))
+    assert imported(*shop(tmp_path, plain(**{"\nu3": "\r\nu3"}), packed, "jsonl.gz")).n_interactions == 60
+
+
+def test_columns_may_be_called_otherwise_in_each_file(tmp_path: Path) -> None:
+    files = shop(
+        tmp_path, plain(item_id="product_id"), "id,title\n" + "".join(f"i{n},{t}\n" for n, t in enumerate(TITLES))
+    )
+    mapping = {"interactions_columns": {"item_id": "product_id"}, "items_columns": {"item_id": "id"}}
+    assert imported(*files, **mapping).n_items == 9
+    with pytest.raises(ValueError, match=r"log.csv: no column id for item_id; found user_id, product_id, timestamp"):
+        import_data(*files, columns={"item_id": "id"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"columns": {"usr_id": "user"}},
+            "column 'usr_id' is none of ours; expected one of user_id, item_id, timestamp",
+        ),
+        (
+            {"interactions_columns": {"title": "t"}},
+            "column 'title' is none of ours; expected one of user_id, item_id, timestamp, rating",
+        ),
+        (
+            {"items_columns": {"user_id": "t"}},
+            "column 'user_id' is none of ours; expected one of item_id, title, brand",
+        ),
+        ({"name": "synthetic"}, "name 'synthetic' stands for something else"),
+        ({"name": "cache"}, "name 'cache' stands for something else"),
+        ({"name": "../../x"}, "name '../../x': expected letters, digits"),
+        ({"name": "/tmp/x"}, "name '/tmp/x': expected letters"),
+        ({"name": ".."}, "name '..': expected letters"),
+        ({"name": "."}, "name '.': expected letters"),
+        ({"name": ".hidden"}, "name '.hidden': expected letters"),
+        ({"name": "a b"}, "name 'a b': expected letters"),
+        ({"name": "a\n"}, r"name 'a\\n': expected letters"),
+        ({"encoding": "klingon"}, "encoding 'klingon' is not known"),
+    ],
+)
+def test_bad_requests_are_refused(tmp_path: Path, home: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        import_data(*shop(tmp_path), **options)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("log", "items", "message"),
+    [
+        (plain() + "u1,i1,inf\nu2,i1,-inf\n", "", r"log.csv: row 61: timestamp 'inf' is not finite \(2 of 62 rows\)"),
+        (plain() + "u1,i1,\n", "", r"log.csv: row 61: timestamp is missing \(1 of 61 rows\)"),
+        (plain() + "u1,i1,5,6\n", "", "log.csv: line 62: 4 fields; expected 3"),
+        (plain() + ",i1,5\n", "", "log.csv: row 61: user_id is missing"),
+        (plain(**{"16000000": "03/04/20"}), "", "log.csv: row 1: timestamp '03/04/2000' is ambiguous: .*--date-format"),
+        (
+            "",
+            "item_id,title\ni1,Caf\u00e9\n".encode("latin-1"),
+            "products.csv: line 2 is not utf-8; .*--encoding latin-1",
+        ),
+        ("", "item_id,title\n", "products.csv: the table is empty"),
+        ("", 'item_id,title\ni1,"Pen\n', "products.csv: line 2: a quote that begins there does not end"),
+        ("user_id,item_id,timestamp,rating\nu,i1,1,good\n", "", "log.csv: row 1: rating 'good' is not a number"),
+    ],
+)
+def test_errors_name_the_file_and_the_row(
+    tmp_path: Path, home: Path, log: str, items: str | bytes, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        import_data(*shop(tmp_path, log, items), "mine")
+    assert "\n" not in str(refused.value)
+    assert not home.exists()
+
+
+def test_a_date_format_and_an_encoding(tmp_path: Path) -> None:
+    log = plain(**{f"160000000{k}": f"0{k + 1}/04/2024" for k in range(5)})
+    items = "item_id,title\n" + "".join(f"i{n},Café\n" for n in range(9))
+    folder = import_data(*shop(tmp_path, log, items.encode("latin-1")), date_format="%d/%m/%Y", encoding="latin-1")
+    times = pd.read_parquet(folder / "interactions.parquet")["timestamp"]
+    assert sorted(set(times)) == [1_711_929_600 + 86_400 * day for day in range(5)]
+    assert set(load_dataset(folder).catalogue["title"]) == {"Café"}
+
+
+def test_paths_mean_themselves(tmp_path: Path) -> None:
+    """Brackets, stars and quotes are no patterns, for the files and for the data home."""
+    for name in ("odd[1]", "odd1", "a*", "ab", "it's", 'say "hi"'):
+        (tmp_path / name).mkdir()
+        log = plain() if name not in ("odd1", "ab") else plain(u3="other")
+        data = imported(*shop(tmp_path / name, log), name=f"n{len(name)}{ord(name[-1])}")
+        assert ("other" in data.user_ids) == (name in ("odd1", "ab"))
+    (tmp_path / "a*.csv").write_text(plain())
+    with pytest.raises(FileNotFoundError, match=r"x\*.csv is not there"):
+        import_data(tmp_path / "x*.csv", tmp_path / "a*" / "products.csv")
+    assert import_data(tmp_path / "a*.csv", tmp_path / "a*" / "products.csv").name.startswith("a--")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
+@pytest.mark.parametrize("name", ["interactions.parquet", "items.parquet", "imported.json"])
+def test_damage_of_what_was_imported_is_named(tmp_path: Path, damage: str, name: str) -> None:
+    files = shop(tmp_path)
+    path = import_data(*files, "mine") / name
+    content = path.read_bytes()
+    flipped = bytes([*content[:40], content[40] ^ 1, *content[41:]])
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": content[: len(content) // 2], "flip": flipped, "empty": b""}[damage])
+    if (damage, name) != ("gone", "imported.json"):
+        with pytest.raises((ValueError, FileNotFoundError), match=name.partition(".")[0]):
+            load_dataset("mine")
+    with pytest.raises((ValueError, OSError), match=f"{name.partition('.')[0]}|of other content"):
+        import_data(*files, "mine")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"x"', '{"tables": 3}', '{"tables": {"items.parquet": 1}}', "[" * 100_000])
+def test_a_record_of_another_form_is_named(tmp_path: Path, text: str) -> None:
+    folder = import_data(*shop(tmp_path), "mine")
+    (folder / "imported.json").write_text(text)
+    with pytest.raises(ValueError, match=r"imported.json"):
+        load_dataset("mine")

@@ -151,11 +151,11 @@ def test_users_without_a_history_get_what_was_popular_in_training(recommender: R
         (None, 5, "histories are None; expected user -> list"),
         ({}, 5, "histories: no user is named"),
         (pd.DataFrame({"user": ["a"], "item_id": ["i1"]}), 5, "histories: no column user_id; found user, item_id"),
-        (pd.DataFrame({"user_id": [None], "item_id": ["i1"]}), 5, "histories: a row has no user_id"),
+        (pd.DataFrame({"user_id": [None], "item_id": ["i1"]}), 5, "histories: row 1: user_id is missing"),
         (
             pd.DataFrame({"user_id": ["a"], "item_id": ["i1"], "timestamp": ["May"]}),
             5,
-            "histories: timestamp 'May' is not a number",
+            "histories: row 1: timestamp 'May' is not a number",
         ),
     ],
 )

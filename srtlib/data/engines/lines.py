@@ -61,6 +61,11 @@ def _blocks(path: Path) -> Iterator[bytes]:
         yield rest
 
 
+def unpacked(path: Path) -> pa.NativeFile:
+    """The bytes of a file, unpacked as often as it is gzipped."""
+    return _unpacked(pa.OSFile(str(path)), _layers(path))
+
+
 def _layers(path: Path) -> int:
     """How many times the file is gzipped: the metadata has been published gzipped twice."""
     layers = 0

@@ -1,0 +1,258 @@
+"""Whole columns, of whatever type they come, as ids, as text and as times; and the two tables that are made of them.
+
+Ids and text are data, never guesses: what is written is what is kept. Errors name the table and the row, from 1.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from srtlib.params import TEXT_FIELDS
+
+PATH = " > "  # between the steps of a path of categories
+DAY_AND_MONTH = r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})(.*)"
+EXACT_DIGITS = 15  # that every float64 keeps
+
+
+# ---- the two tables -------------------------------------------------------------------------------------------------
+
+
+def check_items(items: pd.DataFrame, source: str = "items", of_categories: str = " ") -> pd.DataFrame:
+    """item_id and the text fields of a table of items, as text, empty where unknown.
+
+    Args:
+        items: item_id, title and, if there are any, brand and categories, of any type (see `as_ids`, `as_text`).
+        source: of the table, for errors.
+        of_categories: what joins a list of categories; other lists are joined by blanks.
+
+    Raises ValueError for a missing column, an empty table, a missing id and a repeated one.
+
+    >>> check_items(pd.DataFrame({"item_id": [7], "title": ["Ink"]})).to_dict("records")
+    [{'item_id': '7', 'title': 'Ink', 'brand': '', 'categories': ''}]
+    """
+    _require(items, ("item_id", "title"), source)
+    ids = as_ids(items["item_id"], source)
+    if repeated := int(ids.duplicated().sum()):
+        example = ids[ids.duplicated()].iloc[0]
+        raise ValueError(f"{source}: {repeated:,} rows repeat an item_id, {example!r} among them; expected one each")
+    joints = {"categories": of_categories}
+    text = {name: as_text(items[name], joints.get(name, " ")) if name in items else "" for name in TEXT_FIELDS}
+    return pd.DataFrame({"item_id": ids.to_numpy(dtype=object), **text}).reset_index(drop=True)
+
+
+def check_interactions(
+    interactions: pd.DataFrame, source: str = "interactions", date_format: str | None = None
+) -> pd.DataFrame:
+    """user_id and item_id, as text, and timestamp, as numbers, of a table of interactions.
+
+    Args:
+        interactions: user_id, item_id, timestamp, of any type (see `as_ids`, `as_times`).
+        source: of the table, for errors.
+        date_format: of the times.
+
+    Raises ValueError for a missing column, an empty table, and an id or time that is missing or none.
+    """
+    _require(interactions, ("user_id", "item_id", "timestamp"), source)
+    return pd.DataFrame(
+        {
+            "user_id": as_ids(interactions["user_id"], source),
+            "item_id": as_ids(interactions["item_id"], source),
+            "timestamp": as_times(interactions["timestamp"], source, date_format),
+        }
+    )
+
+
+def _require(table: pd.DataFrame, columns: tuple[str, ...], source: str) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(f"{source}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
+    if table.empty:
+        raise ValueError(f"{source}: the table is empty; expected at least one row")
+
+
+# ---- columns --------------------------------------------------------------------------------------------------------
+
+
+def as_ids(column: pd.Series, source: str, may_be_missing: bool = False) -> pd.Series:
+    """Ids as text, byte for byte: 007 stays 007, 101 beside a missing one stays 101.
+
+    Args:
+        column: text, numbers, bytes, categoricals, ... or any of them mixed.
+        source: the table it stands in, for errors.
+        may_be_missing: let a missing id be "".
+
+    Raises ValueError, naming the first row, where an id is a list or an object, or missing.
+
+    >>> as_ids(pd.Series(["007", 12, 101.0, b"x"], name="item_id"), "items").tolist()
+    ['007', '12', '101', 'x']
+    """
+    if column.dtype == object:
+        composite = np.array([isinstance(value, Mapping | list | tuple | set | np.ndarray) for value in column], bool)
+        _refuse(column, composite, source, "is a list or an object", "text or a number")
+    ids = as_text(column)
+    if not may_be_missing:
+        _refuse(column, (ids == "").to_numpy(), source, "is missing", "one in every row")
+    return ids
+
+
+def as_text(column: pd.Series, joint: str = " ") -> pd.Series:
+    """Text of any column, empty where it is missing.
+
+    Text and numbers stay as they are written; the words of a list are joined by `joint`; of a list of lists each is a
+    path, its steps joined by " > "; an object is known by its `name`, or else by all of its values.
+
+    >>> as_text(pd.Series(["09", None, ["Ink", "red"], [["Art", "Ink"], ["Desk"]], {"name": "Acme"}])).tolist()
+    ['09', '', 'Ink red', 'Art > Ink, Desk', 'Acme']
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        names = np.append(as_text(pd.Series(column.cat.categories), joint).to_numpy(dtype=object), "")
+        return pd.Series(names[column.cat.codes], index=column.index, name=column.name, dtype=str)  # missing: code -1
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.astype(str).fillna("")
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return column.astype("string").fillna("").astype(str)
+    return pd.Series([_text(v, joint) for v in column], index=column.index, name=column.name, dtype=str)
+
+
+def as_times(column: pd.Series, source: str, date_format: str | None = None) -> pd.Series:
+    """Times as numbers that keep their order: numbers as they are, dates as seconds since 1970 (UTC where they name no
+    zone), or as nanoseconds where some date has a fraction of a second.
+
+    Args:
+        column: numbers, dates, or text of either: numbers, ISO 8601 dates, or day, month and year as 25/12/2024 where
+            one of the first two numbers is above 12 somewhere, so that it must be the day.
+        source: the table it stands in, for errors.
+        date_format: of text dates, as `datetime.strptime` reads it; needed for every other kind of date.
+
+    Raises ValueError, naming the first row, for a time that is missing, infinite or none, and for ambiguous dates.
+
+    >>> as_times(pd.Series(["2024-01-02", "1970-01-01 00:01"], name="timestamp"), "log").tolist()
+    [1704153600, 60]
+    """
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) and date_format is None:
+        _refuse(column, column.isna().to_numpy(), source, "is missing", "one in every row")
+        return _seconds(pd.to_datetime(column, utc=True))
+    values = column.to_numpy()
+    if values.dtype.kind in "iuf" and date_format is None:
+        _refuse(column, column.isna().to_numpy(), source, "is missing", "one in every row")
+        return _finite(pd.Series(values, index=column.index), column, source)
+    texts = as_text(column).str.strip()
+    _refuse(column, (texts == "").to_numpy(), source, "is missing", "one in every row")
+    if date_format is not None:
+        return _seconds(_dates(texts, source, date_format, f"a date such as {date_format}"))
+    numbers = _numbers(texts)
+    if numbers.isna().all():
+        return _seconds(_dates(_iso(texts, source), source, "ISO8601", "a number, or a date such as 2024-12-25 10:30"))
+    _refuse(texts, numbers.isna().to_numpy(), source, "is not a number", "numbers, or dates, in every row")
+    return _finite(numbers, column, source)
+
+
+def as_numbers(column: pd.Series, source: str) -> pd.Series:
+    """Numbers, float64, NaN where missing.
+
+    Args:
+        column: numbers, or text of numbers.
+        source: the table it stands in, for errors.
+
+    Raises ValueError, naming the first row, where one is none.
+    """
+    texts = as_text(column).str.strip()
+    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+    _refuse(texts, (numbers.isna() & (texts != "")).to_numpy(), source, "is not a number", "numbers")
+    return numbers
+
+
+# ---- how ------------------------------------------------------------------------------------------------------------
+
+
+def _refuse(column: pd.Series, bad: np.ndarray, source: str, fault: str, expected: str) -> None:
+    """Complain of the rows that are bad, if there are any."""
+    if not bad.any():
+        return
+    row = int(bad.argmax())
+    value = "" if fault == "is missing" else f" {str(column.iloc[row])[:60]!r}"
+    raise ValueError(
+        f"{source}: row {row + 1}: {column.name}{value} {fault} ({bad.sum():,} of {len(bad):,} rows); "
+        f"expected {expected}"
+    )
+
+
+def _text(value: Any, joint: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return _text(value["name"] if value.get("name") is not None else list(value.values()), joint)
+    if isinstance(value, list | tuple | set | np.ndarray):
+        if any(isinstance(part, list | tuple | np.ndarray) for part in value):
+            joint, parts = ", ", [_text(part, PATH) for part in value]
+        else:
+            parts = [_text(part, joint) for part in value]
+        return joint.join(part for part in parts if part)
+    if value is None or pd.isna(value):
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value):
+        return str(int(value))  # what was an integer until a missing one stood beside it
+    return str(value)
+
+
+def _numbers(texts: pd.Series) -> pd.Series:
+    """Numbers of text, NaN where it is none: int64 where all are whole, so that 19 digits are kept."""
+    if texts.str.fullmatch(r"[+-]?\d{1,18}|[+-]?[1-8]\d{18}").all():
+        return texts.map(int).astype(np.int64)
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if texts.str.len().max() <= EXACT_DIGITS or not np.isfinite(numbers).all():
+        return numbers
+    exact = [Decimal(text) for text in texts]
+    if len(set(exact)) == numbers.nunique():
+        return numbers
+    digits = max(-int(value.as_tuple().exponent) for value in exact)  # float64 would merge some: count the last digit's
+    try:
+        return pd.Series(np.array([int(value.scaleb(digits)) for value in exact], np.int64), index=texts.index)
+    except OverflowError:
+        return numbers * np.nan
+
+
+def _finite(numbers: pd.Series, column: pd.Series, source: str) -> pd.Series:
+    if numbers.dtype.kind == "f":
+        _refuse(column, ~np.isfinite(numbers.to_numpy()), source, "is not finite", "a number")
+    return numbers
+
+
+def _iso(texts: pd.Series, source: str) -> pd.Series:
+    """Dates of day, month and year as ISO 8601 has them, where it is clear which is the day; others as they are."""
+    parts = texts.str.extract(f"^{DAY_AND_MONTH}$")
+    if parts[0].isna().any():
+        return texts
+    first, second = (parts[i].astype(int) for i in (0, 1))
+    if first.max() > 12 and second.max() > 12:
+        return texts
+    if first.max() <= 12 and second.max() <= 12:
+        raise ValueError(
+            f"{source}: row 1: {texts.name} {texts.iloc[0]!r} is ambiguous: day or month may come first; expected the "
+            "format of the dates, such as --date-format %d/%m/%Y"
+        )
+    day, month = (first, second) if first.max() > 12 else (second, first)
+    return parts[2] + "-" + month.astype(str).str.zfill(2) + "-" + day.astype(str).str.zfill(2) + parts[3]
+
+
+def _dates(texts: pd.Series, source: str, date_format: str, expected: str) -> pd.Series:
+    try:
+        moments = pd.to_datetime(texts, format=date_format, utc=True, errors="coerce")
+    except ValueError as error:
+        raise ValueError(f"{source}: date format {date_format!r}: {error}; expected one such as %d/%m/%Y") from None
+    _refuse(texts, moments.isna().to_numpy(), source, "is not a number or a date", expected)
+    return moments
+
+
+def _seconds(moments: pd.Series) -> pd.Series:
+    seconds = moments.dt.as_unit("s")
+    return (seconds if (seconds == moments).all() else moments.dt.as_unit("ns")).astype(np.int64)
