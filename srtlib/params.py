@@ -16,7 +16,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -155,9 +154,7 @@ class TrainParams(Params):
     shared_negatives: bool = True
     logq_on_positive: bool = Field(default=False, description="subtract log q from the positive's score too")
     batch_size: PositiveInt | Literal["auto"] = 4096
-    epochs: PositiveInt | PositiveFloat = Field(
-        default=20, description="passes over the targets; the last may be a part"
-    )
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_whole)] = 20  # the last may be a part
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)

@@ -47,15 +47,15 @@ def test_a_grid_has_every_variation_and_seed_on_the_same_data(folder: str) -> No
             "interactions": [150],
             "models": [{"d_model": 4}],
             "train": {"epochs": 2},
-            "variations": {"base": {}, "no dropout": {"dropout": 0.0}, "longer": {"epochs": 4}},
+            "variations": {"base": {}, "dropout": {"dropout": 0.4}, "longer": {"epochs": 4}},
             "seeds": [0, 1],
         }
     )
     pairs = grid_experiments(grid, 30, folder, seed=5)
-    assert [name for name, _ in pairs] == ["base", "base", "no dropout", "no dropout", "longer", "longer"]
+    assert [name for name, _ in pairs] == ["base", "base", "dropout", "dropout", "longer", "longer"]
     assert [e.recipe.train.seed for _, e in pairs] == [0, 1] * 3
     assert [e.recipe.train.epochs for _, e in pairs] == [2, 2, 2, 2, 4, 4]
-    assert pairs[2][1].recipe.model.dropout == 0.0
+    assert pairs[2][1].recipe.model.dropout == 0.4
     assert {(e.config["dataset"]["fingerprint"], e.config["panel"]["fingerprint"]) for _, e in pairs} == {
         (pairs[0][1].config["dataset"]["fingerprint"], pairs[0][1].config["panel"]["fingerprint"])
     }
