@@ -138,6 +138,9 @@ class Preparation:
             parsed = _stored(
                 engine, expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM)), aside
             )
+            found = _first_row(parsed.agg(lines=_.count(), bad=_.bad.count()))
+            examples = parsed.filter(_.bad.notnull()).limit(SHOWN).bad.to_pandas()
+            _check_bad(metadata.name, "Python literals of an item with an asin", found["bad"], found["lines"], examples)
             engine.write(expressions.items_for(interactions, parsed), aside / "items.parquet")
             _describe(engine, aside)
 

@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import duckdb
 import ibis
-from ibis.backends.duckdb import Backend
+import pyarrow as pa
 from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
 
 from srtlib.data.engines.expressions import RATING, from_json
-from srtlib.data.engines.lines import numbered_lines
+from srtlib.data.engines.lines import SCHEMA, check_rows, numbered_lines
 
 SHOWN = 10  # bad lines that are shown
 MOST_REJECTS = 1_000_000  # more bad lines than this are not even counted
 
 
-def literal(path: Path) -> str:
+def _literal(path: Path) -> str:
     """A path as a pattern that stands for itself alone: DuckDB reads paths as patterns, which may match other files.
 
     Read it with hive_partitioning=False, too: else a folder called "seed=0" becomes a column. Raises ValueError for the
     rare path that no pattern stands for.
 
-    >>> literal(Path("odd[1]/a*.csv"))
+    >>> _literal(Path("odd[1]/a*.csv"))
     'odd[[]1]/a[*].csv'
     """
     pattern = re.sub(r"[*?\[]", r"[\g<0>]", path.as_posix())
@@ -35,17 +35,11 @@ def literal(path: Path) -> str:
     return pattern
 
 
-def write_parquet(connection: Backend, table: Table, path: Path) -> None:
-    """Write an expression's rows, in its order if it has one; Ibis's own `to_parquet` misspells some paths."""
-    connection._run_pre_execute_hooks(table)  # makes known to DuckDB what Python does
-    target = str(path).replace("'", "''")
-    connection.raw_sql(f"COPY ({connection.compile(table)}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
-
-
 class DuckDB:
     """DuckDB inside this process."""
 
     def __init__(self, scratch: Path, memory: str, threads: int, master: str | None = None) -> None:
+        self._bad_file: ValueError | None = None
         if master is not None:
             raise ValueError(f"engine duckdb runs in this process and has no cluster {master}; expected engine spark")
         try:
@@ -59,8 +53,9 @@ class DuckDB:
             raise ValueError(f"DuckDB: {_first_line(error)}") from None
 
     def ratings(self, path: Path) -> Table:
+        check_rows(path)
         return self._connection.read_csv(
-            literal(path), header=False, auto_detect=False, delim=",", quote="", escape="", ignore_errors=True,
+            _literal(path), header=False, auto_detect=False, delim=",", quote="", escape="", ignore_errors=True,
             store_rejects=True, rejects_limit=MOST_REJECTS, hive_partitioning=False,
             columns=dict.fromkeys(RATING, "VARCHAR"),
         )  # fmt: skip
@@ -72,8 +67,16 @@ class DuckDB:
 
     def lines(self, path: Path) -> Table:
         name = ibis.util.gen_name("lines")
-        self._connection.con.register(name, numbered_lines(path))
+        self._connection.con.register(name, pa.RecordBatchReader.from_batches(SCHEMA, self._watched(path)))
         return self._connection.table(name)
+
+    def _watched(self, path: Path) -> Iterator[pa.RecordBatch]:
+        """Lines, and what is wrong with them in its own words, which DuckDB would bury."""
+        try:
+            yield from numbered_lines(path)
+        except ValueError as error:
+            self._bad_file = error
+            raise
 
     def fields(self, line: StringValue, types: Mapping[str, str]) -> StructValue:
         structure = {name: ["VARCHAR"] if "array" in kind else "VARCHAR" for name, kind in types.items()}
@@ -84,13 +87,19 @@ class DuckDB:
         return (ibis.literal("0x") + digits).cast("int64")
 
     def parquet(self, path: Path) -> Table:
-        return self._connection.read_parquet(literal(path), hive_partitioning=False)
+        return self._connection.read_parquet(_literal(path), hive_partitioning=False)
 
     def write(self, table: Table, path: Path) -> None:
+        target = str(path).replace("'", "''")
         try:
-            write_parquet(self._connection, table, path)
+            self._connection._run_pre_execute_hooks(table)  # makes known to DuckDB what Python does
+            query = self._connection.compile(table)  # Ibis's own to_parquet misspells paths with quotes or backslashes
+            self._connection.raw_sql(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
         except duckdb.Error as error:
-            raise ValueError(_first_line(error)) from None
+            raise self._bad_file or ValueError(f"DuckDB: {_first_line(error)}") from None
+
+    def interrupt(self) -> None:
+        self._connection.con.interrupt()
 
     def close(self) -> None:
         self._connection.disconnect()

@@ -16,6 +16,7 @@ from typing import Protocol
 from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
 
 from srtlib.data.engines.duckdb import DuckDB
+from srtlib.data.engines.interrupts import interruptible
 from srtlib.data.engines.spark import Spark
 
 
@@ -44,6 +45,9 @@ class Engine(Protocol):
     def write(self, table: Table, path: Path) -> None:
         """Run an expression and write it as one Parquet file, in the expression's order if it has one."""
 
+    def interrupt(self) -> None:
+        """Have the query that runs end soon, in an error; a handler of signals may call it."""
+
     def close(self) -> None:
         """End it."""
 
@@ -71,7 +75,8 @@ def connect(
     scratch.mkdir(parents=True, exist_ok=True)
     made = ENGINES[engine](scratch, memory, threads or os.cpu_count() or 1, master)
     try:
-        yield made
+        with interruptible(made.interrupt):
+            yield made
     finally:
         made.close()
         shutil.rmtree(scratch, ignore_errors=True)

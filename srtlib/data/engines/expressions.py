@@ -100,12 +100,12 @@ def literal_lines(lines: Table, interactions: Table) -> Table:
 
 @ibis.udf.scalar.python
 def _json_of_literal(line: str) -> str:
-    """Only Python reads Python literals. Of several category paths the first is kept."""
+    """Only Python reads Python literals. Of several category paths the first is kept; a line that is none stays."""
     try:
         item = ast.literal_eval(line)
         return json.dumps({**item, "category": next(iter(item.get("categories", [])), [])})
-    except (ValueError, SyntaxError, TypeError, AttributeError):
-        return ""
+    except (ValueError, SyntaxError, TypeError, AttributeError, MemoryError, RecursionError):
+        return line
 
 
 def reviews(lines: Table, fields: StructValue) -> Table:

@@ -13,14 +13,19 @@ from tqdm import tqdm
 SCHEMA = pa.schema({"number": pa.int64(), "line": pa.string()})
 BLOCK = 8 << 20  # bytes read at a time
 GZIP = b"\x1f\x8b"
+DEEPEST = 3  # times a file may be gzipped
+LONGEST = 32 << 20  # bytes of a line
+SWELL, FREE = 100, 32 << 20  # bytes that a packed byte may become, once so many bytes are unpacked; text makes 3 to 10
+STRANGE = {b"BZh": "bzip2", b"PK\x03\x04": "zip", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "Zstandard", b"PAR1": "Parquet"}
+STEP, WINDOW = 8 << 20, 1 << 16  # bytes: every so many, a window must hold a line's end
 
 
 def numbered_lines(path: Path) -> pa.RecordBatchReader:
     r"""The lines of a gzipped text file that are not blank, and their numbers from 1, in batches of about 8 MB.
 
-    Gzip inside gzip is unpacked as often as needed; a file that is not gzipped is read as it is. Windows line ends are
+    Gzip inside gzip is unpacked up to three times; a file that is not gzipped is read as it is. Windows line ends are
     taken off, and bytes that are not UTF-8 become U+FFFD. While it is read, the stream raises ValueError for a file
-    that is damaged or cut short.
+    that is damaged or cut short, holds no text, has a line of more than 32 MB, or unpacks to more than text does.
 
     >>> import gzip, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -44,15 +49,38 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         yield batch.filter(pc.not_equal(pc.utf8_trim_whitespace(lines), ""))
 
 
+def check_rows(path: Path) -> None:
+    """Refuse a file that is no text, or has a line so long that an engine may lose it unsaid: ValueError.
+
+    A look at 1% of the file is enough.
+    """
+    with path.open("rb") as stream:
+        for start in range(0, path.stat().st_size, STEP):
+            stream.seek(start)
+            window = stream.read(WINDOW)
+            if start == 0:
+                _check_text(path, window)
+            if len(window) == WINDOW and b"\n" not in window and b"\r" not in window:
+                raise ValueError(f"{path}: the line at byte {start:,} is longer than {WINDOW:,} bytes; expected rows")
+
+
 def _blocks(path: Path) -> Iterator[bytes]:
     """Blocks of whole lines, without the last line's end."""
-    rest = b""
+    rest, number, n_bytes = b"", 1, 0
     try:
         with pa.OSFile(str(path)) as raw, _bar(path) as bar:
             stream = _unpacked(raw, _layers(path))
             while block := stream.read(BLOCK):
+                if not n_bytes:
+                    _check_text(path, block[:WINDOW])
+                n_bytes += len(block)
                 bar.update(raw.tell() - bar.n)
+                if n_bytes > max(FREE, SWELL * raw.tell()):
+                    raise ValueError(f"{path} unpacks to more than {SWELL} times its size; expected text")
                 block, end, rest = (rest + block).rpartition(b"\n")
+                number += block.count(b"\n") + len(end)
+                if len(rest) > LONGEST:
+                    raise ValueError(f"{path}: line {number:,} is longer than {LONGEST:,} bytes; expected JSON lines")
                 if end:
                     yield block
     except (OSError, pa.ArrowInvalid) as error:
@@ -68,12 +96,19 @@ def unpacked(path: Path) -> pa.NativeFile:
 
 def _layers(path: Path) -> int:
     """How many times the file is gzipped: the metadata has been published gzipped twice."""
-    layers = 0
-    while True:
+    for layers in range(DEEPEST + 1):
         with pa.OSFile(str(path)) as raw:
             if _unpacked(raw, layers).read(2) != GZIP:
                 return layers
-        layers += 1
+    raise ValueError(f"{path} is gzipped more than {DEEPEST} times; expected text, gzipped or not")
+
+
+def _check_text(path: Path, head: bytes) -> None:
+    kinds = {**STRANGE, GZIP: "gzip"}
+    if kind := next((kind for magic, kind in kinds.items() if head.startswith(magic)), None):
+        raise ValueError(f"{path} holds {kind}; expected text")
+    if b"\0" in head:
+        raise ValueError(f"{path} holds zero bytes; expected text in UTF-8")
 
 
 def _unpacked(stream: pa.NativeFile, layers: int) -> pa.NativeFile:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
 
 from srtlib.data.engines.expressions import RATING, from_json
-from srtlib.data.engines.lines import SCHEMA, numbered_lines
+from srtlib.data.engines.lines import SCHEMA, check_rows, numbered_lines
 
 
 class Spark:
@@ -50,6 +50,7 @@ class Spark:
         self._connection = ibis.pyspark.connect(self._session)
 
     def ratings(self, path: Path) -> Table:
+        check_rows(path)
         bad = "bad_line"  # a column of its own: with a fifth for what is too much, Spark would hold every line for bad
         table = self._connection.read_csv(
             _literal(path), header=False, inferSchema=False, quote="", escape="", columnNameOfCorruptRecord=bad,
@@ -86,6 +87,9 @@ class Spark:
             for batch in found.to_batches():
                 writer.write_batch(batch.replace_schema_metadata())
         shutil.rmtree(parts)
+
+    def interrupt(self) -> None:
+        """PySpark does so itself."""
 
     def close(self) -> None:
         self._session.stop()

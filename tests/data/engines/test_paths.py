@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from srtlib.data.amazon.sources import prepare
-from srtlib.data.engines.duckdb import DuckDB, literal
+from srtlib.data.engines.duckdb import DuckDB
 from srtlib.data.importing import import_data
 from srtlib.data.loading import load_dataset
 from srtlib.data.statistics import describe
@@ -97,17 +97,8 @@ def test_a_preparation_reads_its_own_files(
     assert load_dataset(f"{folder.name}-1K").n_interactions == counts[f"{folder.name}-1K", "interactions"]
 
 
-def test_a_pattern_stands_for_its_path_alone(folder: Path) -> None:
-    for place in (folder, tempter(folder)):
-        (place / "x").write_text(place.name)
-    connection = ibis.duckdb.connect()
-    try:
-        found = connection.con.execute("SELECT content FROM read_text(?)", [literal(folder / "x")]).fetchall()
-    finally:
-        connection.disconnect()
-    assert found == [(folder.name,)]
-
-
 def test_a_path_that_no_pattern_stands_for_is_said(tmp_path: Path) -> None:
+    engine = DuckDB(tmp_path / "scratch", "500MB", 1)
     with pytest.raises(ValueError, match=r"both a backslash and one of \*"):
-        literal(tmp_path / "a\\b*")
+        engine.parquet(tmp_path / "a\\b*")
+    engine.close()
