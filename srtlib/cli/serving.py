@@ -22,6 +22,7 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--history", type=Path, required=True, help="table of user_id, item_id[, timestamp]")
     one.add_argument("--k", type=int, default=10, help="items per user")
     one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
+    one.add_argument("--encoding", default="utf-8", help="of these two files, such as latin-1 (default: utf-8)")
     one.add_argument("--raw", action="store_true", help="CSV: keep control characters, and what looks like a formula")
     one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
 
@@ -30,8 +31,9 @@ def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
     from srtlib.data.reading import read_table
     from srtlib.serving.recommender import Recommender
 
-    history = read_table(options.history)
-    recommender = Recommender.load(options.model, read_table(options.items) if options.items else None)
+    history = read_table(options.history, options.encoding)
+    items = read_table(options.items, options.encoding) if options.items else None
+    recommender = Recommender.load(options.model, items)
     offers = recommender.recommend(history, options.k, strict=options.strict)
     if options.json:
         return {str(key): value for key, value in offers.attrs.items()} | {"recommendations": offers.to_dict("records")}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from srtlib.data import cache
@@ -164,7 +165,11 @@ def list_datasets() -> pd.DataFrame:
             stem: path for stem in TABLES for path in folder.glob(f"{stem}.*") if path.suffix in (".parquet", ".csv")
         }
         if len(tables) == len(TABLES):
-            sizes = {stem: _n_rows(path) for stem, path in tables.items()}
+            try:
+                sizes = {stem: _n_rows(path) for stem, path in tables.items()}
+            except (OSError, pa.ArrowException) as error:
+                warnings.warn(f"{folder} is left out: a table cannot be read ({error})", stacklevel=2)
+                continue
             megabytes = round(sum(path.stat().st_size for path in folder.glob("*")) / 1e6, 1)
             rows.append({"name": folder.name, **sizes, "megabytes": megabytes, "folder": str(folder)})
     table = pd.DataFrame(rows, columns=["name", *TABLES, "megabytes", "folder"])
@@ -172,7 +177,7 @@ def list_datasets() -> pd.DataFrame:
 
 
 def _n_rows(path: Path) -> int | None:
-    return pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
+    return pq.ParquetFile(path).metadata.num_rows if path.suffix == ".parquet" else None
 
 
 def synthetic_world(name: str, seed: int = 0) -> World:

@@ -24,13 +24,20 @@ WORD_START = "▁"  # how the pre-tokenizer marks it
 NO_WORD = r"[^\p{L}\p{N}_]+"  # what Python calls \W; to the tokenizer's own \w "½" is none, and an accent by itself is
 ASCII_WORD = re.compile("[a-z0-9_]+")
 CHUNK = 500_000  # texts tokenised at a time
+LONGEST_WORD = 1_000  # characters; learning pieces takes time quadratic in the longest word, and no word has so many
+TOO_LONG = re.compile(rf"(\w{{{LONGEST_WORD}}})\w+")
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, words_first: bool = False) -> Tokenizer:
     r"""BPE over lower-cased words (regex \w+), with at most `vocab_size` pieces.
 
-    words_first: find the words before Unicode is normalised, not after, as the paper's code does: "Balances™" is then
-    "balances", else "balancestm".
+    Of a word of more than 1,000 characters the first 1,000 are read.
+
+    Args:
+        texts: to learn from.
+        vocab_size: most pieces.
+        words_first: find the words before Unicode is normalised, not after, as the paper's code does: "Balances™" is
+            then "balances", else "balancestm".
 
     >>> tokenizer = train_tokenizer(["Red pen", "red ink"] * 5, 100)
     >>> tokenizer.encode("RED, pen!").tokens
@@ -51,7 +58,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, words_first: bool = F
         show_progress=False,
         min_frequency=2,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(map(_with_short_words, texts), trainer)
     return tokenizer
 
 
@@ -64,8 +71,33 @@ def dataset_tokenizer(dataset: Dataset, vocab_size: int, words_first: bool = Fal
         texts = (text for name in TEXT_FIELDS for text in _texts(dataset.catalogue[name], words_first))
         train_tokenizer(texts, vocab_size, words_first).save(str(folder / "tokenizer.json"))
 
-    folder = cached_folder("tokenizers", key, fill)
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    path = cached_folder("tokenizers", key, fill) / "tokenizer.json"
+    return read_tokenizer(path.read_text(encoding="utf-8"), str(path))
+
+
+def read_tokenizer(text: str, source: str) -> Tokenizer:
+    """A tokenizer from its JSON text.
+
+    Args:
+        text: as `Tokenizer.to_str` or a tokenizer.json says it.
+        source: of the text, for errors.
+
+    Raises ValueError for what is no tokenizer, or none that numbers its pieces from 0.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.encode("a word, and another™")
+        numbers = tokenizer.get_vocab().values()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic within the library is no Exception
+        message = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{source} cannot be read as a tokenizer: {message}; expected a whole tokenizer.json"
+        ) from None
+    if sorted(numbers) != list(range(len(numbers))):
+        raise ValueError(f"{source}: its {len(numbers):,} pieces are not numbered from 0 to {len(numbers) - 1:,}")
+    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -113,6 +145,10 @@ def _texts(column: pd.Series, words_first: bool) -> Iterator[str]:
     return (text if text.strip() else EMPTY for text in column)
 
 
+def _with_short_words(text: str) -> str:
+    return TOO_LONG.sub(r"\1", text) if len(text) > LONGEST_WORD else text
+
+
 def _finds_words_first(tokenizer: Tokenizer) -> bool:
     return tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("™") == ""
 
@@ -121,7 +157,9 @@ def _encode(column: pd.Series, tokenizer: Tokenizer, longest: int) -> tuple[np.n
     """CSR (ids, offsets) of a column's tokens, the first `longest` of each text."""
     words_first = _finds_words_first(tokenizer)
     parts = [
-        _encode_chunk(list(_texts(column[start : start + CHUNK], words_first)), tokenizer, longest)
+        _encode_chunk(
+            list(map(_with_short_words, _texts(column[start : start + CHUNK], words_first))), tokenizer, longest
+        )
         for start in range(0, len(column), CHUNK)
     ]
     ids = np.concatenate([ids for ids, _ in parts]) if parts else np.empty(0, dtype=np.int32)

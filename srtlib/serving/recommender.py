@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from srtlib.data.cache import cached_folder
 from srtlib.data.columns import as_text, check_items
 from srtlib.data.text import token_bags
 from srtlib.model.folder import ITEMS, read_items, write_items
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, BagFeatures, Features, weights_sha256
-from srtlib.paths import home, make_folder
 from srtlib.serving.histories import Histories, Log, read_histories, read_ids
 from srtlib.serving.search import FaissIndex, recall, top_k
 
@@ -275,8 +275,9 @@ def _vectors(model: SRT, items: pd.DataFrame) -> Tensor:
     for column in items.columns.drop(["item_id", "count"]):
         values = items[column] if column != "vector" else items[column].map(bytes)
         digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().data)
-    folder = make_folder(
-        home() / "cache" / "vectors" / digest.hexdigest()[:16],
+    folder = cached_folder(
+        "vectors",
+        digest.hexdigest()[:16],
         lambda aside: np.save(aside / "vectors.npy", _encode(model, items).cpu().numpy()),
     )
     return torch.from_numpy(np.load(folder / "vectors.npy", mmap_mode="c")).to(model.device)

@@ -3,10 +3,11 @@ import unicodedata
 
 import numpy as np
 import pandas as pd
+import pytest
 from tokenizers import Tokenizer
 
 from srtlib.data.dataset import Dataset
-from srtlib.data.text import dataset_bags, dataset_tokenizer, token_bags, train_tokenizer
+from srtlib.data.text import dataset_bags, dataset_tokenizer, read_tokenizer, token_bags, train_tokenizer
 
 TITLES = ["Red pen", "red PEN, fine", "Blue ink; 50ml", "blue ink"] * 5
 
@@ -36,6 +37,43 @@ def test_bags_hold_each_items_own_tokens() -> None:
     assert rows[2] == [tokenizer.token_to_id("<unk>")]  # no word at all
     assert rows[3] == tokenizer.encode("blue ink red pen").ids  # cut after four
     assert np.diff(bags.offsets["brand"]).min() >= 1
+
+
+def test_a_word_without_end_takes_no_time_without_end() -> None:
+    """Pieces are learnt, and words read, from the first thousand characters: a megabyte would take many minutes."""
+    endless = "".join(chr(97 + (i * i + i // 7) % 26) for i in range(1_000_000))
+    tokenizer = train_tokenizer([*TITLES, endless, "é" + endless], 300)
+    assert tokenizer.to_str() == train_tokenizer([*TITLES, endless[:1000], "é" + endless[:999]], 300).to_str()
+    catalogue = pd.DataFrame({"title": [endless + " pen", "é" + endless, endless[:1000] + " pen"]})
+    bags = token_bags(catalogue, tokenizer, {"title": 10_000})
+    first, second, third = np.split(bags.ids["title"], bags.offsets["title"][1:-1])
+    assert first.tolist() == third.tolist()
+    assert first[-1] == tokenizer.encode("pen").ids[-1]
+    assert len(second) <= 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[3]",
+        "[" * 100_000,
+        '{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}',
+        '{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 2147483647}, "merges": []}}',
+        '{"version": "1.0", "model": {"type": "Unigram", "unk_id": 7, "vocab": [["a", 0.0]]}}',
+        '{"version": "1.0", "model": {"type": "WordLevel", "vocab": {}, "unk_token": "?"}}',
+    ],
+)
+def test_what_is_no_tokenizer_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^mine.json(: its| cannot be read as a tokenizer: )") as refused:
+        read_tokenizer(text, "mine.json")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_tokenizer_is_read_as_it_was_written() -> None:
+    tokenizer = train_tokenizer(TITLES, 300)
+    assert read_tokenizer(tokenizer.to_str(), "mine").to_str() == tokenizer.to_str()
 
 
 def test_cache_returns_the_same(dataset: Dataset) -> None:
