@@ -16,6 +16,7 @@ from srtlib.model.making import new_model
 from srtlib.model.packing import Layout
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams, Recipe
+from srtlib.paths import home
 from srtlib.runs.store import read_summary
 from srtlib.serving import recommender as recommend
 from srtlib.serving.recommender import Recommender
@@ -275,6 +276,9 @@ def test_vectors_of_a_large_catalogue_are_encoded_once(
         patch.setattr(recommend, "_encode", lambda *_: pytest.fail("encoded again"))
         again = Recommender(model, items.assign(count=0))
     assert torch.equal(first.vectors, again.vectors)
+    for path in (home() / "cache" / "vectors").glob("*/*"):
+        path.write_bytes(path.read_bytes()[:-4])  # what is damaged is made again
+    assert torch.equal(first.vectors, Recommender(model, items).vectors)
     changed = Recommender(model, items.assign(title="Ink"))
     assert not torch.equal(first.vectors, changed.vectors)
 
