@@ -3,6 +3,7 @@ from . import published as published
 from . import store as store
 from . import tables as tables
 from .effects import best_runs as best_runs
+from .effects import effects_of_variations as effects_of_variations
 from .effects import over_seeds as over_seeds
 from .effects import paired_effects as paired_effects
 from .effects import summarise_effects as summarise_effects

@@ -37,6 +37,33 @@ def paired_effects(
     return frame.assign(effect=frame["metric_high"] / frame["metric_low"] - 1)
 
 
+def effects_of_variations(
+    table: pd.DataFrame,
+    base: str = "base",
+    metric: str = "valid_ndcg@10",
+    design: tuple[str, ...] = ("n_interactions", "d_model", "n_layers", "seed"),
+) -> pd.DataFrame:
+    """Relative effect of each variation of a recipe between runs equal in `design`.
+
+    Args:
+        table: as from `srtlib.studies.sweeping.grid_table`, with a column `variation`.
+        base: the variation that the others are held against.
+
+    Returns one row per pair: the design, `variation`, `metric_low` (of the base), `metric_high` and `effect` =
+    metric_high / metric_low - 1; `summarise_effects(pairs, "variation")` is their mean.
+
+    Raises ValueError where the table has no run of the base.
+    """
+    rows = table[[*design, "variation", metric]]
+    of_base = rows[rows["variation"] == base].drop(columns="variation").rename(columns={metric: "metric_low"})
+    if of_base.empty:
+        raise ValueError(
+            f"no run of the variation {base!r}; there are {', '.join(map(str, rows['variation'].unique()))}"
+        )
+    pairs = rows[rows["variation"] != base].rename(columns={metric: "metric_high"}).merge(of_base, on=[*design])
+    return pairs.assign(effect=pairs["metric_high"] / pairs["metric_low"] - 1)
+
+
 def summarise_effects(pairs: pd.DataFrame, by: str | list[str] = "step", level: float = 0.95) -> pd.DataFrame:
     """Mean of the paired effects (geometric) with Student's interval over the pairs.
 

@@ -64,3 +64,20 @@ def test_mean_over_seeds_with_students_interval() -> None:
     assert zero["ndcg"] == 0.01
     assert np.isnan(zero["low"])
     assert np.isnan(zero["high"])
+
+
+def test_effects_of_variations_pair_runs_of_the_same_design() -> None:
+    """+10% at every size and seed, whatever the base reached; a design without a base makes no pair."""
+    rows = [
+        {"n_interactions": n, "d_model": 8, "n_layers": 1, "seed": seed, "variation": name, "valid_ndcg@10": value}
+        for n in (10, 20)
+        for seed in (0, 1)
+        for name, value in (("base", 0.01 * n + seed), ("wider", 1.1 * (0.01 * n + seed)))
+    ]
+    rows.append({**rows[1], "n_interactions": 30})
+    pairs = runs.effects_of_variations(pd.DataFrame(rows))
+    assert pairs["effect"].tolist() == pytest.approx([0.1] * 4)
+    (row,) = runs.summarise_effects(pairs, "variation").to_dict("records")
+    assert (row["variation"], row["pairs"], row["worse"], row["effect"]) == ("wider", 4, 0, pytest.approx(0.1))
+    with pytest.raises(ValueError, match="no run of the variation 'usual'; there are base, wider"):
+        runs.effects_of_variations(pd.DataFrame(rows), base="usual")
