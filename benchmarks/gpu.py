@@ -3,7 +3,7 @@
     python benchmarks/gpu.py                # on a CUDA GPU, some minutes; writes results/gpu.jsonl
     python benchmarks/gpu.py --device cpu   # the same on a CPU with small settings, to see that it runs
 
-Needs torch and numpy, beside this checkout (nothing has to be installed). Three parts, each a kind of JSON line:
+Needs torch, numpy, and the small lazy-loader and platformdirs, beside this checkout (which need not be installed). Three parts, each a kind of JSON line:
 
 - check: loss and gradient of one batch against float32 on the CPU (another layout, another attention), by precision and
   with and without torch.compile. The exit code is 1 if any is off.
@@ -105,7 +105,7 @@ class Step:
         model: Any = SimpleNamespace(
             d_model=d_model, n_layers=n_layers, n_heads=max(1, d_model // 64), d_ff=d_ff * d_model, max_len=MAX_LEN,
             dropout=dropout, attention_dropout=0.0, norm="pre", norm_eps=1e-12, encoder="token_bag",
-            fields={"title": TOKENS}, vector_dim=0,
+            fields={"title": TOKENS}, vector_dim=0, initialisation="xavier",
         )  # fmt: skip
         train: Any = SimpleNamespace(
             objective="sampled_softmax", supervise="all", logq_on_positive=False, n_negatives=n_negatives,
