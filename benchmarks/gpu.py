@@ -3,7 +3,8 @@
     python benchmarks/gpu.py                # on a CUDA GPU, some minutes; writes results/gpu.jsonl
     python benchmarks/gpu.py --device cpu   # the same on a CPU with small settings, to see that it runs
 
-Needs torch, numpy, and the small lazy-loader and platformdirs, beside this checkout (which need not be installed). Three parts, each a kind of JSON line:
+Needs torch, numpy, and the small lazy-loader and platformdirs, beside this checkout (which need not be installed).
+Three parts, each a kind of JSON line:
 
 - check: loss and gradient of one batch against float32 on the CPU (another layout, another attention), by precision and
   with and without torch.compile. The exit code is 1 if any is off.
