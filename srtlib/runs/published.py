@@ -12,7 +12,10 @@ srtlib, written by `export_published`; any store that the authors' code wrote re
 from __future__ import annotations
 
 import bz2
+import io
+import itertools
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -41,6 +44,12 @@ rounded, under the column names of `srtlib.runs.COLUMNS` and `CURVE_COLUMNS`.
 - Written by `srtlib.runs.published.export_published`
 """
 
+LARGEST = 256 << 20  # bytes of a store that is unpacked in memory; the authors' has 14 MB
+LARGEST_ROW = 16 << 20  # bytes of a row of a store
+MOST_STEPS = 100_000_000  # of SQLite that a store may take to read; the authors' takes 700,000
+_ROUND = 10_000  # steps between two looks at how many there were
+
+_TABLES = ("runs", "params", "metrics")
 _INTEGERS = {
     "n_items": "n_items",
     "n_inters": "n_targets",
@@ -125,10 +134,17 @@ def read_mlflow(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     with closing(_connect(path)) as store:
         try:
+            real = dict(store.execute("select name, sql from sqlite_master where type = 'table'"))
+            if missing := [name for name in _TABLES if not re.match("create table", real.get(name, ""), re.IGNORECASE)]:
+                raise ValueError(f"{path} is not an MLflow SQLite store: it has no table {missing[0]}")
             params = pd.read_sql("select run_uuid as run_id, key, value from params", store)
-            metrics = pd.read_sql("select run_uuid as run_id, * from metrics where not is_nan", store)
-            done = pd.read_sql("select * from runs where lifecycle_stage = 'active' and status = 'FINISHED'", store)
-        except pd.errors.DatabaseError as error:
+            metrics = pd.read_sql(
+                "select run_uuid as run_id, key, value, step, timestamp from metrics where not is_nan", store
+            )
+            done = pd.read_sql(
+                "select run_uuid from runs where lifecycle_stage = 'active' and status = 'FINISHED'", store
+            )
+        except (sqlite3.Error, pd.errors.DatabaseError) as error:
             raise ValueError(f"{path} is not an MLflow SQLite store: {error}") from error
     config = _wide(params[params["run_id"].isin(done["run_uuid"])], ["run_id"], _PARAMS, path)
     if incomplete := config.columns[config.isna().any()].tolist():
@@ -143,11 +159,28 @@ def read_mlflow(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    if path.suffix != ".bz2":
-        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    store = sqlite3.connect(":memory:")
-    store.deserialize(bz2.decompress(path.read_bytes()))
+    """A store that is only read, and for a bounded time: its tables may be computed without end."""
+    if path.suffix == ".bz2":
+        store = sqlite3.connect(":memory:")
+        store.deserialize(_unpacked(path))
+    else:
+        store = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    rounds = itertools.count(1)
+    store.set_progress_handler(lambda: next(rounds) * _ROUND > MOST_STEPS, _ROUND)
+    store.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ROW)
     return store
+
+
+def _unpacked(path: Path) -> bytes:
+    packed = io.BytesIO(path.read_bytes())
+    try:
+        with bz2.open(packed) as stream:
+            data = stream.read(LARGEST + 1)
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or cut short: {error}; expected a whole bzip2 file") from None
+    if len(data) > LARGEST:
+        raise ValueError(f"{path} unpacks to more than {LARGEST:,} bytes; unpack it, and name the .sqlite file")
+    return data
 
 
 def _wide(long: pd.DataFrame, index: list[str], names: dict[str, str], path: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The store of runs: files on disk, locks, kills, tables; and MLflow stores."""
 
+import bz2
 import json
 import multiprocessing
 import sqlite3
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from srtlib import runs
+from srtlib.runs import published
 from srtlib.runs.store import Run, RunLockedError, is_open
 
 CONFIG: dict[str, Any] = {
@@ -303,6 +305,59 @@ def test_mlflow_runs_speak_our_names(tmp_path: Path) -> None:
     expected |= {"valid_ndcg@5": 0.06, "valid_ndcg@5_final": 0.05, "test_ndcg@5": 0.04, "test_mrr@5": 0.02}
     assert row[list(expected)].to_dict() == expected
     assert row["date"] == "1970-01-01"
+
+
+ENDLESS = "with recursive n (i) as (select 1 union all select i + 1 from n)"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            f"create view params as {ENDLESS} select i as run_uuid, i as key, i as value from n",
+            "it has no table params",
+        ),
+        ("create virtual table params using fts5(run_uuid, key, value)", "has no table params"),
+        (
+            "create table params (run_uuid, key, value as (hex(zeroblob(30000000))))",
+            "not an MLflow SQLite .*big",
+        ),
+    ],
+)
+def test_a_store_computed_without_end_is_refused(tmp_path: Path, change: str, message: str) -> None:
+    path = write_mlflow(tmp_path / "m.sqlite")
+    store = sqlite3.connect(path)
+    store.execute("drop table params")
+    store.execute(change)
+    if not change.startswith("create view"):
+        store.execute("insert into params (run_uuid, key) values ('a', 'seed')")
+    store.commit()
+    store.close()
+    with pytest.raises(ValueError, match=f"m.sqlite .*{message}"):
+        runs.table(path)
+
+
+def test_reading_a_store_takes_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_mlflow(tmp_path / "m.sqlite")
+    monkeypatch.setattr(published, "_ROUND", 10)
+    monkeypatch.setattr(published, "MOST_STEPS", 1_000)
+    with pytest.raises(ValueError, match=r"m.sqlite .*interrupted"):
+        runs.table(path)
+
+
+def test_packed_stores_are_unpacked_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bz2.compress(write_mlflow(tmp_path / "m.sqlite").read_bytes())
+    path = tmp_path / "m.sqlite.bz2"
+    path.write_bytes(whole)
+    assert len(runs.table(path)) == 2
+    for damaged in (whole[: len(whole) // 2], b"no bzip2", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"m.sqlite.bz2 is (damaged or cut short|not an MLflow)"):
+            runs.table(path)
+    monkeypatch.setattr(published, "LARGEST", 1 << 16)
+    path.write_bytes(bz2.compress(b"\0" * (1 << 20)))
+    with pytest.raises(ValueError, match=r"m.sqlite.bz2 unpacks to more than 65,536 bytes"):
+        runs.table(path)
 
 
 def test_what_is_no_store_of_the_authors_is_named(tmp_path: Path) -> None:
