@@ -374,4 +374,4 @@ def test_published_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("SRT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("srtlib.runs.published.URL", "http://127.0.0.1:9/mlruns.sqlite.bz2")
     with pytest.raises(FileNotFoundError, match=r"published_runs.*127\.0\.0\.1"):
-        runs.table("published")
+        published.published_store()
