@@ -22,7 +22,11 @@ def row_numbers(lengths: np.ndarray) -> np.ndarray:
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The places of stretches of values, one after the other: starts[0], starts[0] + 1, ..., lengths[0] of them, ...
+    """The places of the values of some rows, one row after the other: int64 [lengths.sum()].
+
+    Args:
+        starts: int64 [rows], where each row begins.
+        lengths: int64 [rows], how many values it has.
 
     >>> ranges(np.array([7, 0]), np.array([2, 3])).tolist()
     [7, 8, 0, 1, 2]

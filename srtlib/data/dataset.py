@@ -116,7 +116,17 @@ class Dataset:
 
         Users are ordered by a hash of (seed, user id), so that a smaller sample is a subset of a larger one and
         neither depends on the order of rows. The catalogue shrinks to the items that occur (section 4: more users
-        bring more items). Asking for more than there is returns everything.
+        bring more items).
+
+        Args:
+            n_interactions: how many interactions at most, but those of one user at least; this or `n_users`.
+            n_users: how many users.
+            seed: of the draw.
+
+        Returns:
+            The sample; the data set itself where more is asked for than there is.
+
+        Raises ValueError unless one of the two is given.
         """
         if (n_interactions is None) == (n_users is None):
             raise ValueError("sample_users needs n_interactions or n_users, one of the two")
@@ -128,7 +138,12 @@ class Dataset:
         return self if len(chosen) == self.n_users else self._with_users(np.sort(chosen)).used_items()
 
     def panel(self, n_users: int, seed: int = 0) -> "Dataset":
-        """At most `n_users` users with the catalogue left whole: who and what every run of a study is judged on."""
+        """Users with the catalogue left whole: who and what every run of a study is judged on.
+
+        Args:
+            n_users: how many at most.
+            seed: of the draw, which is that of `sample_users`.
+        """
         chosen = self._hashed_order(seed)[:n_users]
         return self if len(chosen) == self.n_users else self._with_users(np.sort(chosen))
 

@@ -42,10 +42,15 @@ RECORD = "imported.json"  # in a folder that was imported: the hashes of what it
 def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
     """Load a data set by name (synthetic, synthetic_b, a folder in SRT_DATA or in the data home) or by its path.
 
-    What preparation makes is cached under the data home by the content of the files. `seed` breaks ties between
-    interactions of a user at the same time (never by item id: that would leak), and seeds the synthetic world.
+    What preparation makes is cached under the data home by the content of the files.
 
-    Raises FileNotFoundError for an unknown name, ValueError for tables that cannot be used.
+    Args:
+        name_or_path: of the data set.
+        seed: breaks ties between interactions of a user at the same time (never by item id: that would leak), and
+            seeds the synthetic world.
+
+    Raises FileNotFoundError for an unknown name; ValueError, naming the file and the row, for tables that cannot be
+    used, and for an imported folder whose files are no longer what was written.
 
     >>> load_dataset("synthetic").n_items > 1000
     True
@@ -183,6 +188,10 @@ def _n_rows(path: Path) -> int | None:
 def synthetic_world(name: str, seed: int = 0) -> World:
     """The world behind a synthetic data set, which knows the best achievable NDCG.
 
+    Args:
+        name: synthetic or synthetic_b.
+        seed: of the world.
+
     >>> synthetic_world("synthetic").items["title"].nunique()
     5000
     """
@@ -190,10 +199,18 @@ def synthetic_world(name: str, seed: int = 0) -> World:
 
 
 def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, seed: int = 0) -> Dataset:
-    """A Dataset from two tables (columns as in the module's docstring).
+    """A Dataset from two tables.
 
     Interactions with items that have no row in `items` are dropped with a warning (refused above half of all);
     users with fewer than three interactions are skipped. Both are counted in `Dataset.dropped`.
+
+    Args:
+        interactions: user_id, item_id, timestamp; columns of any type (see `srtlib.data.columns`).
+        items: item_id, title and, if there are any, brand and categories.
+        name: of the data set.
+        seed: breaks ties between interactions of a user at the same time.
+
+    Raises ValueError, naming the table and the row, for tables that cannot be used.
 
     >>> log = pd.DataFrame({"user_id": list("uuuu"), "item_id": list("abca"), "timestamp": [3, 1, 2, 4]})
     >>> items = pd.DataFrame({"item_id": list("abc"), "title": ["Red pen", "Blue pen", "Ink"]})
@@ -243,7 +260,12 @@ def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int) -
 
 
 def find_folder(name_or_path: str | Path, seed: int = 0) -> Path:
-    """The folder of a data set known by its name or path; a synthetic world is made from `seed` if it is absent."""
+    """The folder of a data set known by its name or path; FileNotFoundError where there is none.
+
+    Args:
+        name_or_path: of the data set.
+        seed: that a synthetic world is made from, where it is not there.
+    """
     name = str(name_or_path)
     if name in SYNTHETIC:
         world = synthetic_world(name, seed)
@@ -264,7 +286,12 @@ def _name(name_or_path: str | Path, folder: Path) -> str:
 
 
 def table_path(folder: Path, stem: str) -> Path:
-    """The file of a table (interactions or items) in a data set's folder, Parquet or CSV."""
+    """The file of a table in a data set's folder, Parquet or CSV; FileNotFoundError where there is none.
+
+    Args:
+        folder: of the data set.
+        stem: interactions or items.
+    """
     for path in (folder / f"{stem}.parquet", folder / f"{stem}.csv"):
         if path.is_file():
             return path

@@ -75,6 +75,8 @@ def read_columns(path: Path, wanted: Collection[str] | None, encoding: str = "ut
 
 def _read_csv(path: Path, wanted: Collection[str] | None, codec: str) -> tuple[pd.DataFrame, list[str]]:
     separator, names = _header(path, codec)
+    if sum(map(len, names)) > LONGEST_ROW // 2:
+        raise ValueError(f"{path}: line 1 is longer than {LONGEST_ROW >> 20} MB; expected names of columns")
     if not names:
         raise ValueError(f"{path} is empty; expected a line of column names and a row for each line after it")
     kept = [name for name in names if wanted is None or name in wanted]
@@ -192,7 +194,9 @@ def _objects(path: Path, stream: io.TextIOBase) -> Iterator[dict[str, Any]]:
                 yield _checked(value, f"{path}: object {place}")
             return
         if len(line) == LONGEST_ROW:
-            raise ValueError(f"{path}: line {number} has {LONGEST_ROW >> 20} MB; expected an object on each line")
+            raise ValueError(
+                f"{path}: line {number} is longer than {LONGEST_ROW >> 20} MB; expected an object on each line"
+            )
         if line.strip():
             yield _checked(_decoded(line, path, number), f"{path}: line {number}")
 

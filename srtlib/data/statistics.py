@@ -29,8 +29,15 @@ VOCABULARY = 30_000  # the paper's
 def statistics(interactions: Table, items: Table) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The counts of a data set (statistic, value) and its distributions (distribution, value, count).
 
-    In a distribution, `count` users (or items) have `value` interactions each. Both come from aggregates, so that the
-    data may be larger than memory.
+    Both come from aggregates, so that the data may be larger than memory.
+
+    Args:
+        interactions: user_id, item_id, timestamp.
+        items: item_id and text fields.
+
+    Returns:
+        Counts (statistic, value), and distributions (distribution, value, count): `count` users (or items) have `value`
+        interactions each.
     """
     found = {name: distribution(interactions, column).to_pandas() for name, column in DISTRIBUTIONS.items()}
     lengths, popularity = found.values()
@@ -68,7 +75,10 @@ def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.Data
 
     A byte-pair tokenizer of at most `vocab_size` pieces is learnt from all titles and brands; a field's vocabulary is
     the pieces that occur in it, and `vocabulary` is the sum over both fields, the rows of the model's embeddings.
-    catalogue: title, brand, text without nulls.
+
+    Args:
+        catalogue: title, brand, text without nulls.
+        vocab_size: most pieces of the tokenizer.
 
     >>> catalogue = pd.DataFrame({"title": ["red pen", "red ink"], "brand": ["acme", "acme"]})
     >>> vocabulary(catalogue, 100).set_index("statistic")["value"].to_dict()
@@ -83,7 +93,13 @@ def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.Data
 def growth(dataset: Dataset, n_interactions: list[int], seed: int = 0) -> pd.DataFrame:
     """How a catalogue grows with its users: one row per nested sample of users.
 
-    Columns: users, interactions, training_targets, items, words (different words in the titles).
+    Args:
+        dataset: to sample.
+        n_interactions: sizes of the samples.
+        seed: of the draw.
+
+    Returns:
+        Columns users, interactions, training_targets, items, words (different words in the titles).
     """
     samples = [dataset.sample_users(n_interactions=n, seed=seed) for n in n_interactions]
     rows = [
@@ -114,6 +130,11 @@ def record(names: Sequence[str], folder: Path, seed: int = 0) -> None:
     """Describe data sets and write what the book shows of them: statistics.csv, distributions.csv, growth.csv.
 
     Every row carries the set's name; statistics.csv has its fingerprint and the day as well.
+
+    Args:
+        names: of the data sets.
+        folder: to write to.
+        seed: of ties in time and of the samples.
     """
     tables: dict[str, list[pd.DataFrame]] = {"statistics": [], "distributions": [], "growth": []}
     for name in names:

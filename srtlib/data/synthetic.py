@@ -76,10 +76,14 @@ class World(SyntheticItems):
         return p / p.sum(axis=1, keepdims=True)
 
     def sample(self, n_users: int, seed: int) -> pd.DataFrame:
-        """Interactions of `n_users` users, sorted by user and time: user_id, item_id, timestamp (seconds).
+        """Interactions sorted by user and time: user_id, item_id, timestamp (seconds).
 
         Sequences have 5 to 50 items (at most half of the catalogue), about 9 on average, with a heavy tail. No user
         has an item twice, and no two interactions of a user share a timestamp.
+
+        Args:
+            n_users: how many users.
+            seed: of the draw.
         """
         if n_users < 1:
             raise ValueError(f"n_users must be at least 1, got {n_users}")
@@ -136,7 +140,10 @@ class World(SyntheticItems):
     def ceiling_interval(
         self, k: int = 5, n_users: int = 4_000, seed: int = 0, interactions: pd.DataFrame | None = None
     ) -> tuple[float, float]:
-        """95% interval (mean -+ 1.96 standard errors over users) of the ceiling of the whole world."""
+        """95% interval (mean -+ 1.96 standard errors over users) of the ceiling of the whole world.
+
+        Args and errors are those of `ceilings`.
+        """
         values = self.ceilings(k, n_users, seed, interactions)
         margin = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
         return float(values.mean() - margin), float(values.mean() + margin)
@@ -147,9 +154,16 @@ class World(SyntheticItems):
         """The best expected NDCG@k of each user's last item given the items before it, shape [users].
 
         With one relevant item, the expected NDCG@k of a ranking is sum over r <= k of p(r) / log2(1 + r), p(r) being
-        the probability of the item at rank r: highest when the ranking follows p. Exact given the history. The
-        histories are those of `interactions` (user_id, item_id, timestamp; users in order of their ids), or of
-        `sample(n_users, seed)`. The NDCG that a model scores on those same users also varies with the items drawn.
+        the probability of the item at rank r: highest when the ranking follows p. Exact given the history. The NDCG
+        that a model scores on those same users also varies with the items drawn.
+
+        Args:
+            k: how many ranks count.
+            n_users: of the sample whose histories are taken.
+            seed: of that sample.
+            interactions: user_id, item_id, timestamp (users in order of their ids) in place of a sample.
+
+        Raises ValueError for a k beyond the catalogue, and for an item that is not of this world.
         """
         if not 1 <= k <= self.n_items:
             raise ValueError(f"k must be between 1 and n_items={self.n_items}, got {k}")
@@ -178,7 +192,17 @@ class World(SyntheticItems):
 
 
 def generate(folder: str | Path, world: World, n_users: int, seed: int = 0) -> Path:
-    """Write a sample of `world` as a data set: items.parquet and interactions.parquet in `folder`, which it returns."""
+    """Write a sample of a world as a data set: items.parquet and interactions.parquet.
+
+    Args:
+        folder: to write to.
+        world: to sample.
+        n_users: of the sample.
+        seed: of the sample.
+
+    Returns:
+        The folder.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in (("items", world.items), ("interactions", world.sample(n_users, seed))):

@@ -63,7 +63,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, words_first: bool = F
 
 
 def dataset_tokenizer(dataset: Dataset, vocab_size: int, words_first: bool = False) -> Tokenizer:
-    """`train_tokenizer` of a data set's own text, from the cache where it was trained before."""
+    """`train_tokenizer` of a data set's own text, from the cache where it was trained before.
+
+    Args:
+        dataset: whose text is learnt from.
+        vocab_size: most pieces.
+        words_first: find the words before Unicode is normalised.
+    """
     parts = f"v2:{dataset.text_fingerprint}:{vocab_size}" + (":words first" if words_first else "")
     key = hashlib.sha256(parts.encode()).hexdigest()[:16]
 
@@ -112,7 +118,13 @@ class TokenBags:
 
 
 def token_bags(catalogue: pd.DataFrame, tokenizer: Tokenizer, fields: Mapping[str, int]) -> TokenBags:
-    """Tokenise each field of a catalogue, keeping at most `fields[name]` tokens; empty text says "unknown"."""
+    """Tokenise each field of a catalogue; empty text says "unknown".
+
+    Args:
+        catalogue: a row per item; a field that it lacks is empty.
+        tokenizer: of its text.
+        fields: names of the fields -> most tokens kept.
+    """
     ids, offsets = {}, {}
     for name, longest in fields.items():
         column = catalogue[name] if name in catalogue else pd.Series([""] * len(catalogue))
@@ -121,7 +133,13 @@ def token_bags(catalogue: pd.DataFrame, tokenizer: Tokenizer, fields: Mapping[st
 
 
 def dataset_bags(dataset: Dataset, tokenizer: Tokenizer, fields: Mapping[str, int]) -> TokenBags:
-    """`token_bags` of a data set's catalogue, cached by its text and the tokenizer, memory-mapped."""
+    """`token_bags` of a data set's catalogue, cached by its text and the tokenizer, memory-mapped.
+
+    Args:
+        dataset: whose catalogue is tokenised.
+        tokenizer: of its text.
+        fields: names of the fields -> most tokens kept.
+    """
     parts = f"v2:{dataset.text_fingerprint}:{tokenizer.to_str()}:{sorted(fields.items())}"
     key = hashlib.sha256(parts.encode()).hexdigest()[:16]
 

@@ -199,7 +199,7 @@ def test_scores_that_are_not_finite_are_refused(model: SRT, dataset: Dataset) ->
     for part, value in (("encoder.project.weight", torch.nan), ("final_norm.weight", torch.inf)):
         broken = copy.deepcopy(model)
         broken.get_parameter(part).data.fill_(value)
-        with pytest.raises(ValueError, match=r"not finite: .* diverged"):
+        with pytest.raises(ValueError, match=r"not finite.* diverged"):
             Recommender(broken, items).recommend({"ann": ["i1", "i2"]}, k=3)
     large = copy.deepcopy(model)
     large.get_parameter("final_norm.weight").data.fill_(1e37)
