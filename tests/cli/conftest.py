@@ -6,7 +6,7 @@ from srtlib.cli.main import main
 SMALL = ["--d-model", "8", "--set", "n_negatives=16", "--set", "batch_size=100", "--set", "epochs=2"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
     path = tmp_path_factory.mktemp("own")
     for table, stem in zip(tables, ("interactions", "items"), strict=True):
@@ -14,7 +14,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tables: tuple[pd.DataFrame,
     return str(path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model(folder: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     runs_folder = tmp_path_factory.mktemp("runs")
     assert main(["train", folder, *SMALL, "--runs", str(runs_folder)]) == 0

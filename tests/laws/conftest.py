@@ -13,7 +13,7 @@ def ndcg(N: np.ndarray, D: np.ndarray) -> np.ndarray:
     return 0.2 - 8 / N**0.35 - 5 / D**0.3
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def curves() -> pd.DataFrame:
     """Runs over four epochs, C = 6 N x targets seen; the paper's count is a seventh of the exact one."""
     rng = np.random.default_rng(0)
@@ -28,16 +28,16 @@ def curves() -> pd.DataFrame:
     return table[table["valid_ndcg@5"] > 0]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(curves: pd.DataFrame) -> pd.DataFrame:
     return curves[curves["epoch"] == EPOCHS]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def by_compute(curves: pd.DataFrame) -> ComputeEstimator:
     return ComputeEstimator.fit(curves, n_resamples=50)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def by_data(finished: pd.DataFrame) -> DataEstimator:
     return DataEstimator.fit(finished, form="additive_power", n_resamples=100)

@@ -1,9 +1,9 @@
 import json
+import multiprocessing
 import runpy
-import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -172,41 +172,35 @@ def test_a_finished_run_is_not_trained_again(
     assert train(recipe, dataset, tmp_path)[1] == first
 
 
-CHILD = """
-import sys, torch
-from pathlib import Path
-torch.set_num_threads(1)
-from srtlib.data.loading import load_dataset
-from srtlib.params import Recipe
-from srtlib.training.trainer import train
-recipe = Recipe.model_validate_json(sys.argv[1])
-train(recipe, load_dataset(sys.argv[2]), Path(sys.argv[3]), checkpoint_seconds=0)
-"""
-
-
-def test_killed_at_any_moment_it_ends_with_the_same_weights(tables: tuple, recipe: Recipe, tmp_path: Path) -> None:
+def test_killed_at_any_moment_it_ends_with_the_same_weights(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
     """Ten kills at random moments of a training that checkpoints after every step."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for table, stem in zip(tables, ("interactions", "items"), strict=True):
-        table.to_parquet(folder / f"{stem}.parquet")
-    recipe = with_train(recipe, epochs=12)
-    command = [sys.executable, "-c", CHILD, recipe.model_dump_json(), str(folder)]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    processes = multiprocessing.get_context("forkserver")  # they start at once, with torch there
+    processes.set_forkserver_preload(["srtlib.training.trainer"])
+    recipe, store = with_train(recipe, epochs=6), tmp_path / "killed"
+
+    def start(store: Path) -> BaseProcess:
+        process = processes.Process(target=train, args=(recipe, dataset, store), kwargs={"checkpoint_seconds": 0})
+        process.start()
+        return process
+
+    def finish(store: Path) -> None:
+        process = start(store)
+        process.join()
+        assert process.exitcode == 0
+
+    finish(tmp_path / "whole")
     rng, kills = np.random.default_rng(0), 0
-    store = tmp_path / "killed"
     for _ in range(10):
-        process = subprocess.Popen([*command, str(store)])
+        process = start(store)
         progress = {p.name for p in store.glob("*/checkpoints/step-*")}
-        while process.poll() is None and {p.name for p in store.glob("*/checkpoints/step-*")} == progress:
+        while process.is_alive() and {p.name for p in store.glob("*/checkpoints/step-*")} == progress:
             time.sleep(0.005)  # until it has trained at least one step further
-        time.sleep(rng.uniform(0, 0.08))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
+        time.sleep(rng.uniform(0, 0.03))
+        kills += process.is_alive()
+        process.kill()
+        process.join()
     assert kills >= 5
-    subprocess.run([*command, str(store)], check=True)
+    finish(store)
     run_id = next(iter(runs.finished(store)))
     one, two = weights(tmp_path / "whole", run_id), weights(store, run_id)
     assert all(torch.equal(one[name], two[name]) for name in one)
