@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from srtlib.paths import home, make_folder, write_text
@@ -34,8 +35,9 @@ def made_once(folder: Path, fill: Callable[[Path], object]) -> Path:
 
     if folder.is_dir() and not is_sealed(folder):
         aside = folder.with_name(f".{folder.name}.damaged.{os.getpid()}")
-        folder.rename(aside)
-        shutil.rmtree(aside)
+        with suppress(FileNotFoundError):  # another process may have seen the damage first
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
     return make_folder(folder, fill_and_seal)
 
 

@@ -14,6 +14,7 @@ from srtlib.params import TEXT_FIELDS
 
 PATH = " > "  # between the steps of a path of categories
 DAY_AND_MONTH = r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})(.*)"
+LONGEST_ID = 1_000  # characters: arrays of ids are as wide as the longest
 EXACT_DIGITS = 15  # that every float64 keeps
 
 
@@ -84,7 +85,8 @@ def as_ids(column: pd.Series, source: str, may_be_missing: bool = False) -> pd.S
         source: the table it stands in, for errors.
         may_be_missing: let a missing id be "".
 
-    Raises ValueError, naming the first row, where an id is a list or an object, or missing.
+    Raises ValueError, naming the first row, where an id is a list or an object, is missing, has more than 1,000
+    characters or a zero byte.
 
     >>> as_ids(pd.Series(["007", 12, 101.0, b"x"], name="item_id"), "items").tolist()
     ['007', '12', '101', 'x']
@@ -93,6 +95,8 @@ def as_ids(column: pd.Series, source: str, may_be_missing: bool = False) -> pd.S
         composite = np.array([isinstance(value, Mapping | list | tuple | set | np.ndarray) for value in column], bool)
         _refuse(column, composite, source, "is a list or an object", "text or a number")
     ids = as_text(column)
+    _refuse(column, (ids.str.len() > LONGEST_ID).to_numpy(), source, "is too long", f"at most {LONGEST_ID} characters")
+    _refuse(column, ids.str.contains("\0", regex=False).to_numpy(), source, "has a zero byte", "text without")
     if not may_be_missing:
         _refuse(column, (ids == "").to_numpy(), source, "is missing", "one in every row")
     return ids
@@ -181,8 +185,8 @@ def _refuse(column: pd.Series, bad: np.ndarray, source: str, fault: str, expecte
 
 
 def _text(value: Any, joint: str) -> str:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str):  # half a surrogate pair, which JSON can spell, is no text
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
         return _text(value["name"] if value.get("name") is not None else list(value.values()), joint)
     if isinstance(value, list | tuple | set | np.ndarray):

@@ -36,7 +36,7 @@ TABLES = ("interactions", "items")
 POOLED = "pooled.json"  # in the folder of a pool (srtlib.data.pooling): its parts and their fingerprints
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 RESERVED = (*SYNTHETIC, "cache", "published", "published_runs", "amazon")  # what stands for something else already
-RECORD = "imported.json"  # in a folder that was imported: the hashes of what it was made from, and of its tables
+RECORD = "imported.json"  # in a folder that was imported or pooled: hashes of what it was made from, and of its files
 
 
 def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
@@ -103,7 +103,7 @@ def check_name(name: str) -> str:
 
 
 def check_record(folder: Path, found: Mapping[str, str]) -> None:
-    """Complain of an imported folder whose tables are no longer what was written.
+    """Complain of an imported folder whose files are no longer what was written.
 
     Args:
         folder: of a data set, imported or not.
@@ -114,8 +114,9 @@ def check_record(folder: Path, found: Mapping[str, str]) -> None:
     if not (folder / RECORD).is_file():
         return
     written = read_record(folder).get("tables", found)
-    for name, digest in found.items():
-        if written.get(name) != digest:
+    more = {name: cache.sha256(folder / name) for name in written if name not in found and (folder / name).is_file()}
+    for name in {**found, **written}:
+        if written.get(name) != {**more, **found}.get(name):
             raise ValueError(
                 f"{folder / name} is not what was imported (its hash differs from that in {RECORD}); import it again "
                 f"under another name, or delete {RECORD} if it was changed on purpose"
@@ -128,7 +129,7 @@ def write_record(folder: Path, digest: str, tables: Mapping[str, str]) -> None:
     Args:
         folder: of the data set.
         digest: SHA-256 of what it was made from.
-        tables: SHA-256 of each of its tables, by the file's name.
+        tables: SHA-256 of each of its files, by name.
     """
     write_text(folder / RECORD, json.dumps(_record(digest, tables), indent=2))
 

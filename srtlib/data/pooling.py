@@ -1,14 +1,16 @@
 """Several data sets as one, on disk: what a study across categories trains on and is judged on."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from srtlib.data.cache import hashes
 from srtlib.data.columns import check_items
 from srtlib.data.dataset import PART_END, part_of_id
-from srtlib.data.loading import POOLED, check_name, find_folder, load_dataset, pooled, read_tables
+from srtlib.data.loading import POOLED, check_name, find_folder, load_dataset, pooled, read_tables, write_record
 from srtlib.paths import home, make_folder, write_text
 
 
@@ -40,6 +42,7 @@ def pool_datasets(name: str, parts: Sequence[str]) -> Path:
         pd.concat(interactions, ignore_index=True).to_parquet(aside / "interactions.parquet", index=False)
         pd.concat(items, ignore_index=True).to_parquet(aside / "items.parquet", index=False)
         write_text(aside / POOLED, json.dumps(record, indent=2))
+        write_record(aside, hashlib.sha256(json.dumps(record).encode()).hexdigest(), hashes(aside))
 
     return make_folder(folder, fill)
 

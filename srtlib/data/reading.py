@@ -104,12 +104,13 @@ def _read_csv(path: Path, wanted: Collection[str] | None, codec: str) -> tuple[p
 
 
 def _header(path: Path, codec: str) -> tuple[str, list[str]]:
-    """What separates the columns, and their names: of comma, semicolon, tab and bar the first that the header has."""
+    """What separates the columns, and their names: a tab in .tsv, else of , ; tab and | the first that stands there."""
     with _text(path, codec) as stream:
         first = stream.readline(LONGEST_ROW)
         while first and not first.strip():
             first = stream.readline(LONGEST_ROW)
-        separator = next((separator for separator in SEPARATORS if separator in first), ",")
+        known = "\t" if ".tsv" in path.name.lower() else SEPARATORS
+        separator = next((separator for separator in known if separator in first), known[0])
         return separator, next(_records(first, stream, separator), [])
 
 

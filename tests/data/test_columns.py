@@ -71,6 +71,21 @@ def test_an_id_is_no_list_and_no_object(value: Any) -> None:
         as_ids(values, "log")
 
 
+@pytest.mark.parametrize(("value", "fault"), [("x" * 1001, "is too long"), ("x\0", "has a zero byte")])
+def test_an_id_that_no_array_can_hold_is_refused(value: str, fault: str) -> None:
+    assert as_ids(column(["a", "x" * 1000]), "log").str.len().tolist() == [1, 1000]
+    with pytest.raises(ValueError, match=f"log: row 2: item_id 'x.*{fault}"):
+        as_ids(column(["a", value]), "log")
+
+
+def test_half_a_surrogate_pair_is_spelt_out() -> None:
+    assert as_text(column(["\ud800", "\ud801é", "\U0001f600"], object)).tolist() == [
+        r"\ud800",
+        r"\ud801é",
+        "\U0001f600",
+    ]
+
+
 def test_text_of_any_type() -> None:
     nested = [["Office", "Ink"], ["Art", "Ink"]]
     values = [

@@ -64,3 +64,14 @@ def test_a_pool_is_made_once_and_never_over_another(data: Path) -> None:
             pool_datasets("other", parts)
     with pytest.raises(FileNotFoundError, match="absent"):
         pool_datasets("other", ["toys", "absent"])
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"[" * 100_000, b'{"toys": 3}', None])
+@pytest.mark.parametrize("name", ["pooled.json", "items.parquet", "interactions.parquet", "imported.json"])
+def test_damage_of_a_pool_is_named(data: Path, name: str, text: bytes | None) -> None:
+    path = pool_datasets("pool", PARTS) / name
+    content = path.read_bytes()
+    path.write_bytes(bytes([*content[:-9], content[-9] ^ 1, *content[-8:]]) if text is None else text)
+    with pytest.raises(ValueError, match=rf"{name} is (not what|damaged)") as refused:
+        load_dataset("pool")
+    assert "\n" not in str(refused.value)

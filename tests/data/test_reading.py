@@ -47,6 +47,11 @@ def test_separators_and_byte_order_marks(tmp_path: Path, name: str, separator: s
     assert read_table(path).to_dict("records") == [{"user_id": "01", "item_id": "x"}]
 
 
+def test_a_comma_in_the_header_of_a_tsv_file_is_no_separator(tmp_path: Path) -> None:
+    path = write(tmp_path / "items.tsv.gz", gzip.compress(b"item_id\ttitle, long\na\tx, y\n"))
+    assert read_table(path).to_dict("records") == [{"item_id": "a", "title, long": "x, y"}]
+
+
 @pytest.mark.parametrize("form", ["lines", "array"])
 def test_json_numbers_are_kept_digit_by_digit(tmp_path: Path, form: str) -> None:
     rows = [
