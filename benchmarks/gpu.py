@@ -33,9 +33,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from srtlib.model.encoders import BagFeatures
 from srtlib.model.flops import training_flops
 from srtlib.model.packing import Batch, Sequences
-from srtlib.model.srt import SRT, BagFeatures
+from srtlib.model.srt import SRT
 from srtlib.training.losses import NegativeSampler
 from srtlib.training.objective import Objective
 from srtlib.training.optimisation import make_optimizer

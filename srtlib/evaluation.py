@@ -6,7 +6,7 @@ Shapes: B users of a chunk, I items, D width.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from srtlib.data.dataset import Dataset, Split
 from srtlib.model.csr import ranges, row_numbers
 from srtlib.model.memory import take
 from srtlib.model.packing import Sequences
-from srtlib.model.srt import SRT, Features, NonFiniteError
+from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.params import parse_protocol
 
 PAPER_BATCH = 128  # users who share their negatives in the authors' evaluation
@@ -71,7 +71,7 @@ def ranks(
     protocol: str = "full",
     exclude_seen: bool = False,
     seed: int = 0,
-    features: Features | None = None,
+    features: Any = None,
     batch_tokens: int = 16_384,
     chunk: int = 2048,
 ) -> np.ndarray:
@@ -104,7 +104,7 @@ def judge(
     protocol: str = "full",
     exclude_seen: bool = False,
     seed: int = 0,
-    features: Features | None = None,
+    features: Any = None,
     batch_tokens: int = 16_384,
     chunk: int = 2048,
 ) -> Judgement:

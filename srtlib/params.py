@@ -101,7 +101,7 @@ class ModelParams(Params):
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
     norm: Literal["pre", "post"] = "pre"
     norm_eps: float = Field(default=1e-12, gt=0)
-    encoder: Literal["token_bag", "fixed_vectors", "item_ids"] = "token_bag"
+    encoder: str = Field(default="token_bag", description="a key of srtlib.model.encoders.ENCODERS")
     fields: dict[str, PositiveInt] = Field(
         default={"title": 40, "brand": 8}, description="text field -> most tokens kept (token_bag)"
     )
@@ -126,12 +126,6 @@ class ModelParams(Params):
     def _check(self) -> Self:
         if self.d_model % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
-        if self.encoder == "fixed_vectors" and not self.vector_dim:
-            raise ValueError("encoder=fixed_vectors needs vector_dim, the width of the given vectors")
-        if self.encoder == "item_ids" and not self.n_items:
-            raise ValueError("encoder=item_ids needs n_items, the size of the catalogue")
-        if self.encoder == "token_bag" and not self.fields:
-            raise ValueError("encoder=token_bag needs at least one text field")
         if unknown := [name for name in self.fields if name not in TEXT_FIELDS]:
             raise ValueError(f"fields: {unknown[0]} is no text field; expected some of {', '.join(TEXT_FIELDS)}")
         return self

@@ -1,6 +1,11 @@
+from . import attention as attention
+from . import card as card
+from . import csr as csr
+from . import encoders as encoders
 from . import flops as flops
 from . import folder as folder
 from . import making as making
 from . import memory as memory
+from . import origin as origin
 from . import packing as packing
 from . import srt as srt

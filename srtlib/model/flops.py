@@ -6,7 +6,7 @@ additions of the embedding bags. LayerNorm, softmax and other elementwise work i
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 class BatchShape:
     """What one batch computes on.
 
-    tokens: packed tokens T; attention_pairs: query-key pairs; encoded_items: items through the encoder;
-    item_tokens: text tokens of those items (0 for fixed vectors); scored_pairs: (position, item) scores of the
-    objective: S K for sampled negatives, S I for the full softmax.
+    tokens: packed tokens T; attention_pairs: query-key pairs; encoder: FLOPs of encoding the batch's items, by child of
+    the item encoder from the lowest up (`ItemEncoder.flops`); scored_pairs: (position, item) scores of the objective:
+    S K for sampled negatives, S I for the full softmax.
     """
 
     tokens: int
     attention_pairs: int
-    encoded_items: int
-    item_tokens: int
+    encoder: Mapping[str, int]
     scored_pairs: int
 
 
@@ -34,15 +33,13 @@ def forward_flops(params: ModelParams, shape: BatchShape) -> dict[str, int]:
     """FLOPs of one forward pass, by part.
 
     >>> from srtlib.params import ModelParams
-    >>> shape = BatchShape(tokens=10, attention_pairs=100, encoded_items=5, item_tokens=20, scored_pairs=30)
-    >>> forward_flops(ModelParams(d_model=4, n_layers=1, d_ff=4, fields={"title": 40}), shape)
-    {'bags': 80, 'projection': 160, 'attention': 2880, 'feed_forward': 640, 'scores': 240}
+    >>> shape = BatchShape(tokens=10, attention_pairs=100, encoder={"tables": 80, "project": 160}, scored_pairs=30)
+    >>> forward_flops(ModelParams(d_model=4, n_layers=1, d_ff=4), shape)
+    {'encoder.tables': 80, 'encoder.project': 160, 'attention': 2880, 'feed_forward': 640, 'scores': 240}
     """
     d, layers = params.d_model, params.n_layers
-    widths = {"token_bag": len(params.fields) * d, "fixed_vectors": params.vector_dim, "item_ids": 0}
     return {
-        "bags": shape.item_tokens * d,
-        "projection": 2 * shape.encoded_items * widths[params.encoder] * d,
+        **{f"encoder.{child}": flops for child, flops in shape.encoder.items()},
         "attention": layers * (2 * shape.tokens * 4 * d * d + 4 * shape.attention_pairs * d),
         "feed_forward": layers * 4 * shape.tokens * d * params.d_ff,
         "scores": 2 * shape.scored_pairs * d,
@@ -50,17 +47,21 @@ def forward_flops(params: ModelParams, shape: BatchShape) -> dict[str, int]:
 
 
 def training_flops(params: ModelParams, shape: BatchShape, frozen: Container[str] = ()) -> int:
-    """FLOPs of one training step: the backward pass costs twice the forward pass's products (once for the gradient
-    of the weights, once for that of the inputs), and the bags' additions once more.
+    """FLOPs of one training step: the backward pass costs each part's products once for the gradient of its weights,
+    and once more for that of its inputs.
 
-    frozen: parts of the model (`part_of`) whose weights take no gradient; neither do inputs with nothing
-    below them to train, such as fixed vectors.
+    Args:
+        params: the architecture.
+        shape: what the batch computes on.
+        frozen: parts of the model (`part_of`) whose weights take no gradient; neither do inputs with nothing below them
+            to train, such as fixed vectors.
     """
     parts = forward_flops(params, shape)
-    tables = params.encoder != "fixed_vectors" and "encoder.tables" not in frozen
-    project = params.encoder != "item_ids" and "encoder.project" not in frozen
-    backward = parts["bags"] * tables + parts["projection"] * (project + (project or tables) * tables)
-    encoder = tables or project
+    backward, encoder = 0, False  # whether anything of the item encoder, so far, is trained
+    for child, flops in shape.encoder.items():
+        trained = f"encoder.{child}" not in frozen
+        backward += flops * (trained + encoder)
+        encoder = encoder or trained
     below = encoder or "positions" not in frozen or "input_norm" not in frozen
     layers = params.n_layers
     mixing = 4 * layers * shape.attention_pairs * params.d_model  # products without weights: both factors take part

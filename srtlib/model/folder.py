@@ -1,10 +1,17 @@
-"""What stands in a model folder beside the weights: the catalogue, with training counts, and the model card.
+"""The folder of a model: all saving and loading.
 
-A model folder is complete by itself: copied to another machine, it recommends. `SRT.save_pretrained` writes
-config.json, model.safetensors and tokenizer.json; here come items.parquet (item_id, title, brand, categories, count,
-and vector where the model reads fixed vectors) and README.md. None of them holds code.
+    config.json         format, parameters, the tokenizer's SHA-256, and what the model was trained on
+    model.safetensors   weights, with their SHA-256 and that of config.json in the header
+    tokenizer.json      where the item encoder needs one
+    items.parquet       item_id, title, brand, categories, count, and vector where items have one
+    README.md           the model card
+    SHA256SUMS          of all these but the card, once the folder is complete (`sha256sum -c` reads it)
+
+It is complete by itself: copied to another machine, it recommends. Nothing in it is executed, and every file is checked
+when it is read. A folder written before there were checksums loads too.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,12 +19,152 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from tokenizers import Tokenizer
+from torch import Tensor
 
 from srtlib.data.dataset import Dataset
-from srtlib.params import parse_protocol
-from srtlib.paths import write_text
+from srtlib.model.card import card
+from srtlib.model.encoders import encoder_class
+from srtlib.model.origin import Origin
+from srtlib.model.srt import SRT, NonFiniteError
+from srtlib.params import ModelParams, parse
+from srtlib.paths import write_bytes, write_text
 
-ITEMS = "items.parquet"
+FORMAT = "srtlib-1"  # another one is refused
+CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
+SUMS = "SHA256SUMS"
+
+
+# ---- the model ------------------------------------------------------------------------------------------------------
+
+
+def save_model(model: SRT, folder: Path) -> None:
+    """Write configuration, weights and tokenizer, each whole or not at all. The folder is complete once it has its
+    items (`write_items`)."""
+    (folder / SUMS).unlink(missing_ok=True)
+    config: dict[str, object] = {"format": FORMAT, "model": model.params.model_dump()}
+    if model.origin is not None:
+        config["origin"] = model.origin.model_dump()
+    if model.tokenizer is not None:
+        text = model.tokenizer.to_str()
+        write_text(folder / TOKENIZER, text)
+        config["tokenizer_sha256"] = _sha256(text.encode())
+    text = json.dumps(config, indent=2)
+    write_text(folder / CONFIG, text)
+    weights = {name: p.detach().cpu().contiguous() for name, p in model.state_dict().items()}
+    header = {"sha256": weights_sha256(weights), "config_sha256": _sha256(text.encode())}
+    write_bytes(folder / WEIGHTS, save(weights, metadata=header))
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu") -> SRT:
+    """Load what `save_model` wrote.
+
+    Raises FileNotFoundError for a missing file, and ValueError, naming the file, for another format, for a tokenizer
+    that is not the one the model was trained with, and for what is damaged; NonFiniteError for weights that are NaN or
+    infinite.
+    """
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} is not a model folder: no {CONFIG}")
+    data = _read(folder, CONFIG)
+    config = _parse_config(folder / CONFIG, data)
+    params = parse(ModelParams, config["model"], str(folder / CONFIG))
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{folder} has no {WEIGHTS}: no weights were saved")
+    weights = _read_weights(folder, data)
+    # Blocks are made one by one, so their number is looked at first.
+    n_blocks = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
+    if n_blocks != params.n_layers:
+        raise ValueError(f"{folder / CONFIG} says n_layers={params.n_layers}; {WEIGHTS} has {n_blocks} of them")
+    try:
+        needs_tokenizer = "tokenizer" in encoder_class(params).needs
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from None
+    tokenizer = _read_tokenizer(folder, config.get("tokenizer_sha256")) if needs_tokenizer else None
+    try:
+        with torch.device("meta"):  # no weights to draw: the file has them
+            model = SRT(params, tokenizer)
+        model.load_state_dict(weights, assign=True)
+    except Exception as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise ValueError(f"{folder / WEIGHTS} does not hold this model's weights: {reason}") from None
+    if not all(torch.isfinite(weight).all() for weight in weights.values()):
+        raise NonFiniteError(f"{folder / WEIGHTS}: {model.cause_of_non_finite()}")
+    if "origin" in config:
+        model.origin = parse(Origin, config["origin"], f"{folder / CONFIG}: origin")
+    return model.to(device).eval()
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, in order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _parse_config(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        config = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT or "model" not in config:
+        raise ValueError(f"{path}: format {found!r}; expected {FORMAT!r}")
+    return config
+
+
+def _read_weights(folder: Path, config: bytes) -> dict[str, Tensor]:
+    path = folder / WEIGHTS
+    complete = (folder / SUMS).is_file()
+    if complete:
+        _check(folder, WEIGHTS, _file_sha256(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} does not hold this model's weights: {error}") from None
+    if not complete and header.get("sha256", (found := weights_sha256(weights))) != found:
+        raise ValueError(f"{path} does not hold this model's weights: its values do not match their SHA-256")
+    if header.get("config_sha256", (found := _sha256(config))) != found:
+        raise ValueError(f"{folder / CONFIG} is not the one that {WEIGHTS} was written with: its SHA-256 differs")
+    return weights
+
+
+def _read_tokenizer(folder: Path, expected: object) -> Tokenizer:
+    path = folder / TOKENIZER
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {TOKENIZER}, which this model reads text with")
+    data = _read(folder, TOKENIZER)
+    if expected is not None and _sha256(data) != expected:
+        raise ValueError(f"{path} is not the tokenizer that this model was trained with: its SHA-256 differs")
+    try:
+        tokenizer = _parse_tokenizer(data.decode())
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # where the library's own checks fail it panics, which is no Exception
+        raise ValueError(f"{path} cannot be read as a tokenizer: {error}") from None
+    return tokenizer
+
+
+def _parse_tokenizer(text: str) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(text)
+    parts = json.loads(text)
+    foreign = [name for name in ("truncation", "padding", "post_processor") if parts.get(name) is not None]
+    if foreign:
+        raise ValueError(f"it has {', '.join(foreign)}, which no tokenizer of a model has")
+    size, largest = tokenizer.get_vocab_size(), max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= size:
+        raise ValueError(f"it numbers a token {largest}, of {size}")
+    tokenizer.encode("a word")
+    return tokenizer
+
+
+# ---- what stands beside it ------------------------------------------------------------------------------------------
 
 
 def items_table(catalogue: Dataset, trained_on: Dataset) -> pd.DataFrame:
@@ -31,20 +178,24 @@ def items_table(catalogue: Dataset, trained_on: Dataset) -> pd.DataFrame:
 
 
 def write_items(folder: Path, items: pd.DataFrame) -> None:
-    """Write items.parquet whole or not at all."""
+    """Write the catalogue, whole or not at all, and then the checksums: the folder is complete."""
+    (folder / SUMS).unlink(missing_ok=True)
     aside = folder / f".{ITEMS}.{os.getpid()}"
     try:
         items.to_parquet(aside, index=False, compression="zstd")
         aside.replace(folder / ITEMS)
     finally:
         aside.unlink(missing_ok=True)
+    names = [name for name in (CONFIG, ITEMS, WEIGHTS, TOKENIZER) if (folder / name).is_file()]
+    write_text(folder / SUMS, "".join(f"{_file_sha256(folder / name)}  {name}\n" for name in names))
 
 
 def read_items(folder: Path) -> pd.DataFrame:
-    """The catalogue of a model folder; FileNotFoundError where it has none."""
+    """The catalogue of a model folder; FileNotFoundError where it has none, ValueError where it is damaged."""
     path = folder / ITEMS
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {ITEMS}: its training did not finish; give the items as a table")
+    _check(folder, ITEMS, _file_sha256(path))
     try:
         return pd.read_parquet(path)
     except Exception as error:
@@ -56,77 +207,39 @@ def write_card(folder: Path, config: Mapping[str, Any], summary: Mapping[str, An
     write_text(folder / "README.md", card(config, summary))
 
 
-def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """The model card, Markdown with the front matter that model hubs read."""
-    data, panel, model, train = (config[part] for part in ("dataset", "panel", "model", "train"))
-    front = {"library_name": "srtlib", "tags": ["sequential-recommendation", "srt"], "datasets": [data["name"]]}
-    results = pd.DataFrame({split: summary[split] for split in ("valid", "test")})
-    lines = [
-        "---",
-        *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
-        "---",
-        f"# SRT on {data['name']}",
-        "",
-        "A sequential recommender that knows items by their text: it ranks a catalogue by what a user had before.",
-        "Architecture: Zivic, Vazquez and Sánchez, *Scaling Sequential Recommendation Models with Transformers*",
-        "(SIGIR 2024, doi:10.1145/3626772.3657816).",
-        "",
-        "## Use",
-        "",
-        "```python",
-        "from srtlib import Recommender",
-        "",
-        'recommender = Recommender.load("path/to/this/folder")',
-        'recommender.recommend({"a user": ["an item_id", "a later one"]}, k=10)',
-        "```",
-        "",
-        "```sh",
-        "srt recommend --model path/to/this/folder --history history.csv --k 10",
-        "```",
-        "",
-        "## Results",
-        "",
-        f"{panel['n_users']:,} users, the next item among {_candidates(train['protocol'], panel['n_items'])},",
-        "the user's own not excluded. Validation: best over the evaluations, which chose the weights; test: once.",
-        "",
-        "| metric | valid | test |",
-        "|---|---|---|",
-        *(f"| {str(name).upper()} | {row.valid:.4f} | {row.test:.4f} |" for name, row in results.iterrows()),
-        "",
-        "## Data and training",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in _facts(config, summary).items()),
-        "",
-        f"Settings: `{json.dumps({**model, **train})}`",
-        "",
-        "## Limits and licence",
-        "",
-        "It repeats what these users took next, popular items above all, and reads words, not images or prices.",
-        "The software is under the MIT licence; whether the weights and `items.parquet`, which holds the catalogue's",
-        "text, may be passed on is decided by the licence of the data.",
-    ]
-    return "\n".join(lines) + "\n"
+# ---- checksums ------------------------------------------------------------------------------------------------------
 
 
-def _candidates(protocol: str, n_items: int) -> str:
-    among = parse_protocol(protocol)
-    if among.kind == "full":
-        return f"all {n_items:,} items"
-    return f"{among.n_drawn:,} items drawn at random" + ", as the authors do" * (among.kind == "paper")
+def _read(folder: Path, name: str) -> bytes:
+    data = (folder / name).read_bytes()
+    _check(folder, name, _sha256(data))
+    return data
 
 
-def _facts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
-    data, train, params = config["dataset"], config["train"], summary["params"]
-    return {
-        "data set": f"{data['name']} (fingerprint {data['fingerprint']})",
-        "users, items": f"{data['n_users']:,}, {data['n_items']:,}",
-        "interactions": f"{data['n_interactions']:,}, of which {data['n_targets']:,} are training targets",
-        "parameters": f"{params['total']:,}, of which {params['embedding']:,} in tables of words",
-        "recipe": f"{config['recipe']}, {train['epochs']} epochs, seed {config['seed']}",
-        "training compute": f"{summary['flops']:.3e} FLOPs ({summary['flops_paper']:.3e} as the paper counts)",
-        "training time": f"{summary['wall_s']:,.0f} s on {summary['device']}",
-        "software": f"srtlib {summary['version']}, commit {summary['commit']}",
-        "date": summary["date"],
-    }
+def _check(folder: Path, name: str, found: str) -> None:
+    """Raise ValueError where a complete folder's checksums say otherwise."""
+    path = folder / SUMS
+    if not path.is_file():
+        return
+    *lines, rest = path.read_bytes().decode(errors="replace").split("\n")
+    if rest:
+        raise ValueError(f"{path} is cut short: it ends in {rest[:80]!r}, not in a whole line")
+    sums = {}
+    for number, line in enumerate(lines, 1):
+        digest, two_spaces, listed = line.partition("  ")
+        if not two_spaces or len(digest) != 64:
+            raise ValueError(f"{path}, line {number}: {line[:80]!r}; expected a SHA-256, two spaces and a file's name")
+        sums[listed] = digest
+    if name not in sums:
+        raise ValueError(f"{path} does not name {name}: it is damaged")
+    if sums[name] != found:
+        raise ValueError(f"{folder / name} is damaged: its SHA-256 is not the one in {SUMS}")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,10 +17,9 @@ from torch import Tensor
 
 from srtlib.data.cache import cached_folder
 from srtlib.data.columns import as_text, check_items
-from srtlib.data.text import token_bags
-from srtlib.model.folder import ITEMS, read_items, write_items
+from srtlib.model.folder import ITEMS, read_items, weights_sha256, write_items
 from srtlib.model.packing import Sequences
-from srtlib.model.srt import SRT, BagFeatures, Features, weights_sha256
+from srtlib.model.srt import SRT
 from srtlib.serving.histories import Histories, Log, read_histories, read_ids
 from srtlib.serving.search import FaissIndex, recall, top_k
 
@@ -49,7 +48,7 @@ class Recommender:
         self.model = model.eval()
         self.items = _checked(items)
         self._places = _index(self.items)
-        self.vectors = _finite(_vectors(model, self.items), self.items)
+        self.vectors = _vectors(model, self.items)
         self.index = FaissIndex(self.vectors) if approximate and len(self.items) >= APPROXIMATE_FROM else None
 
     @classmethod
@@ -134,7 +133,7 @@ class Recommender:
             raise ValueError(
                 f"{there.sum():,} items are in the catalogue already, {new['item_id'][there].iloc[0]!r} first"
             )
-        vectors = _finite(_encode(self.model, new), new)
+        vectors = _encode(self.model, new)
         self.items = pd.concat([self.items, new], ignore_index=True)
         self._places = _index(self.items)
         self.vectors = torch.cat([self.vectors, vectors])
@@ -241,29 +240,9 @@ def _index(items: pd.DataFrame) -> pd.Index:
     return pd.Index(items["item_id"].to_numpy(dtype=object), dtype=object)
 
 
-def _finite(vectors: Tensor, items: pd.DataFrame) -> Tensor:
-    """Item vectors as they are; ValueError where one is not finite."""
-    bad = ~torch.isfinite(vectors).all(1)
-    if bad.any():
-        first = items["item_id"].iloc[int(bad.int().argmax())]
-        raise ValueError(f"the model gives item {first!r} a vector that is not finite: its weights have diverged")
-    return vectors
-
-
 def _encode(model: SRT, items: pd.DataFrame) -> Tensor:
-    """Item vectors [I, D] from the items' text, or from their given vectors."""
-    params = model.params
-    features: Features
-    if params.encoder == "fixed_vectors":
-        if "vector" not in items or {len(vector) for vector in items["vector"]} != {params.vector_dim}:
-            raise ValueError(
-                f"items: this model reads fixed vectors; expected a column vector of width {params.vector_dim}"
-            )
-        features = torch.from_numpy(np.stack(items["vector"].tolist())).to(model.device)
-    else:
-        assert model.tokenizer is not None
-        features = BagFeatures.on(model.device, token_bags(items, model.tokenizer, params.fields))
-    return model.encode_catalogue(features, len(items))
+    """Item vectors [I, D] from what the model reads of items."""
+    return model.encode_catalogue(model.features(items), len(items))
 
 
 def _vectors(model: SRT, items: pd.DataFrame) -> Tensor:
@@ -271,8 +250,8 @@ def _vectors(model: SRT, items: pd.DataFrame) -> Tensor:
     if len(items) < CACHE_FROM:
         return _encode(model, items)
     digest = hashlib.sha256(weights_sha256(model.state_dict()).encode())
-    digest.update(f"v1:{model.params.model_dump_json()}:{model.tokenizer and model.tokenizer.to_str()}".encode())
-    for column in items.columns.drop(["item_id", "count"]):
+    digest.update(f"v2:{model.params.model_dump_json()}:{model.tokenizer and model.tokenizer.to_str()}".encode())
+    for column in items.columns.drop("count"):
         values = items[column] if column != "vector" else items[column].map(bytes)
         digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().data)
     folder = cached_folder(

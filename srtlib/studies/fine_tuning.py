@@ -19,8 +19,9 @@ from torch import Tensor
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import UNKNOWN, dataset_tokenizer
 from srtlib.evaluation import evaluate
+from srtlib.model.folder import weights_sha256
 from srtlib.model.packing import Sequences
-from srtlib.model.srt import SRT, part_of, weights_sha256
+from srtlib.model.srt import SRT, part_of
 from srtlib.params import FineTuning, Recipe, TrainParams
 from srtlib.training.identity import Tuning, config_of
 from srtlib.training.losses import NegativeSampler
@@ -66,7 +67,7 @@ def retokenise(model: SRT, dataset: Dataset) -> SRT:
     hardly changes, but the words of the catalogue that the old tokenizer broke up have vectors of their own from here.
     """
     if model.tokenizer is None:
-        raise ValueError(f"encoder={model.params.encoder} has no vocabulary; expected encoder=token_bag")
+        raise ValueError(f"encoder {model.params.encoder!r} has no vocabulary; expected one that reads words")
     tokenizer = dataset_tokenizer(dataset, model.params.vocab_size, model.params.words_first)
     vocabulary = tokenizer.get_vocab()
     pieces = sorted(vocabulary, key=vocabulary.__getitem__)

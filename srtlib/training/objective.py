@@ -6,7 +6,7 @@ be measured where nothing else is installed (benchmarks/gpu.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from srtlib.extensions import look_up
 from srtlib.model.flops import BatchShape
-from srtlib.model.memory import take
 from srtlib.model.packing import Batch
-from srtlib.model.srt import SRT, BagFeatures, Features
+from srtlib.model.srt import SRT
 from srtlib.training.losses import OBJECTIVES, NegativeSampler, Scored
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Objective(nn.Module):
     `transform` is the transformer as it is called.
     """
 
-    def __init__(self, model: SRT, features: Features, n_items: int, params: TrainParams) -> None:
+    def __init__(self, model: SRT, features: Any, n_items: int, params: TrainParams) -> None:
         super().__init__()
         self.model = model
         self.params = params
@@ -68,13 +67,9 @@ class Objective(nn.Module):
         return loss, self._shape(batch, used, candidates.shape[-1])
 
     def _shape(self, batch: Batch, used: Tensor, n_scored: int) -> BatchShape:
-        item_tokens = 0
-        if isinstance(self.features, BagFeatures):
-            item_tokens = sum(int((take(o, used + 1) - take(o, used)).sum()) for o in self.features.offsets.values())
         return BatchShape(
             tokens=batch.layout.n_tokens,
             attention_pairs=batch.layout.attention_pairs,
-            encoded_items=len(used),
-            item_tokens=item_tokens,
+            encoder=self.model.encoder.flops(self.features, used),
             scored_pairs=len(batch.supervised) * n_scored,
         )

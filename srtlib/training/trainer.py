@@ -21,12 +21,14 @@ from tqdm import tqdm
 
 from srtlib.data.dataset import Dataset
 from srtlib.extensions import look_up
+from srtlib.model.encoders import encoder_class
 from srtlib.model.flops import BatchShape, paper_total_flops, training_flops
 from srtlib.model.making import new_model
 from srtlib.model.memory import largest_batch
+from srtlib.model.origin import Origin
 from srtlib.model.packing import Batch, Epoch, Sequences
 from srtlib.model.srt import SRT, part_of
-from srtlib.params import Recipe, TrainParams
+from srtlib.params import Recipe
 from srtlib.recipes import usual_batch_size
 from srtlib.runs.store import Run, read_summary, run_id
 from srtlib.training import distributed
@@ -62,9 +64,10 @@ def train(
     and writes. Ctrl-C, SIGTERM and SIGHUP let the step end, write a checkpoint and raise Stopped, a KeyboardInterrupt.
     Raises DivergedError after ten bad steps in a row, naming the first, and where a validation finds numbers that are
     not finite; OSError where the store cannot be written; what was recorded before stays. Raises ValueError, before
-    there is a run, for names that are not known and for data without a training target.
+    there is a run, for names that are not known, for an item encoder that lacks a parameter, and for data without a
+    training target.
     """
-    _check(recipe.train, dataset)
+    _check(recipe, dataset)
     config = config_of(dataset, recipe, panel, tuning)
     place = distributed.setup(pick_device(device))
     path = runs / run_id(config)
@@ -108,6 +111,7 @@ class Trainer:
         self.tuning = tuning = tuning or Tuning({})
         self.n_targets = dataset.n_targets
         self.model = (tuning.model or new_model(recipe.model, dataset, recipe.train.seed)).to(device)
+        self.model.origin = Origin.of(dataset, judged_on)
         self.judge = Judge(run, recipe.train, dataset, judged_on, self.model) if run else None
         self.loss = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
         self.objective: nn.Module = self.loss
@@ -290,9 +294,10 @@ def pick_device(device: str | None = None) -> torch.device:
     return chosen
 
 
-def _check(params: TrainParams, dataset: Dataset) -> None:
-    look_up(OBJECTIVES, params.objective, "objective")
-    look_up(NEGATIVES, params.negatives, "negatives")
+def _check(recipe: Recipe, dataset: Dataset) -> None:
+    encoder_class(recipe.model)
+    look_up(OBJECTIVES, recipe.train.objective, "objective")
+    look_up(NEGATIVES, recipe.train.negatives, "negatives")
     if not dataset.n_targets:
         raise ValueError(
             f"{dataset.name} has no training target: no user has more than three interactions, of which the last two "

@@ -214,7 +214,7 @@ def test_scores_that_are_not_finite_are_refused(model: SRT, dataset: Dataset) ->
 def test_a_finished_run_leaves_a_folder_that_recommends(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
     model, summary = train(recipe, dataset, tmp_path)
     (folder,) = tmp_path.glob("*/model")
-    names = ["README.md", "config.json", "items.parquet", "model.safetensors", "tokenizer.json"]
+    names = ["README.md", "SHA256SUMS", "config.json", "items.parquet", "model.safetensors", "tokenizer.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
     loaded = Recommender.load(folder)
     assert loaded.items["count"].tolist() == dataset.train_counts.tolist()
@@ -262,7 +262,7 @@ def test_fixed_vectors_travel_with_the_items(tables: Tables, tmp_path: Path) -> 
     for bad in ([np.nan] * 6, "six", None):
         with pytest.raises(ValueError, match="items: the vector of 'new' is no list of finite numbers"):
             loaded.add_items(pd.DataFrame({"item_id": ["new"], "title": ["Ink"], "vector": [bad]}))
-    with pytest.raises(ValueError, match="reads fixed vectors; expected a column vector of width 6"):
+    with pytest.raises(ValueError, match="items has no item vectors of width 6"):
         loaded.add_items(pd.DataFrame({"item_id": ["new"], "title": ["Ink"]}))
 
 

@@ -76,8 +76,8 @@ def test_sasrec_has_a_vector_per_item_and_learns(dataset: Dataset, tmp_path: Pat
 
 
 def test_sasrec_needs_its_catalogue() -> None:
-    with pytest.raises(ValueError, match="item_ids needs n_items"):
-        ModelParams(encoder="item_ids")
+    with pytest.raises(ValueError, match="'item_ids' needs n_items"):
+        SRT(ModelParams(encoder="item_ids"))
 
 
 def test_tuning_takes_the_best_on_validation(dataset: Dataset, tmp_path: Path) -> None:

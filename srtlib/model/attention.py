@@ -1,0 +1,102 @@
+"""Transformer layers over packed sequences. Shapes: T packed tokens, D = d_model, C tokens of a block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from srtlib.model.packing import BLOCK, Layout, visible
+
+if TYPE_CHECKING:
+    from srtlib.params import ModelParams
+
+
+class Block(nn.Module):
+    """One transformer layer, pre- or post-norm."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        d = params.d_model
+        self.n_heads = params.n_heads
+        self.pre_norm = params.norm == "pre"
+        self.attention_dropout = params.attention_dropout
+        self.qkv = nn.Linear(d, 3 * d)
+        self.out = nn.Linear(d, d)
+        self.inner = nn.Linear(d, params.d_ff)
+        self.outer = nn.Linear(params.d_ff, d)
+        self.attention_norm = nn.LayerNorm(d, eps=params.norm_eps)
+        self.feed_forward_norm = nn.LayerNorm(d, eps=params.norm_eps)
+        self.dropout = nn.Dropout(params.dropout)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        if self.pre_norm:
+            x = x + self._attend(self.attention_norm(x), layout)
+            return x + self._feed_forward(self.feed_forward_norm(x))
+        x = self.attention_norm(x + self._attend(x, layout))
+        return self.feed_forward_norm(x + self._feed_forward(x))
+
+    def _attend(self, x: Tensor, layout: Layout) -> Tensor:
+        dropout = self.attention_dropout if self.training else 0.0
+        return self.dropout(self.out(attention(self.qkv(x), layout, self.n_heads, dropout)))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.outer(F.gelu(self.inner(x))))
+
+
+def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -> Tensor:
+    """Causal self-attention within each packed sequence: qkv [T, 3 D] -> [T, D].
+
+    Buckets go through dense attention, one bucket after the other. A static layout goes through blocks, or, compiled
+    on a GPU, through flex_attention, which knows no dropout and no heads narrower than 16.
+    """
+    if layout.mask is None:
+        return _bucket_attention(qkv, layout, n_heads, dropout)
+    wide = qkv.shape[1] >= 3 * n_heads * 16
+    if qkv.is_cuda and torch.compiler.is_compiling() and wide and not dropout:
+        return _flex_attention(qkv, layout, n_heads)
+    return _block_attention(qkv, layout.mask, n_heads, dropout)
+
+
+def _bucket_attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float) -> Tensor:
+    d_head = qkv.shape[1] // (3 * n_heads)
+    parts = []
+    stretches = qkv.split([n * length for n, length in layout.groups])  # one gradient, where slices would make many
+    for (n, length), stretch in zip(layout.groups, stretches, strict=True):
+        if length == 1 and dropout == 0:
+            parts.append(stretch[:, 2 * n_heads * d_head :])  # a lone token attends to itself
+            continue
+        q, k, v = stretch.view(n, length, 3, n_heads, d_head).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
+        parts.append(mixed.transpose(1, 2).reshape(n * length, n_heads * d_head))
+    return torch.cat(parts)
+
+
+def _block_attention(qkv: Tensor, mask: Tensor, n_heads: int, dropout: float) -> Tensor:
+    """Each block of C tokens attends to itself and to the block before: no sequence is longer than C."""
+    n, _, block, _ = mask.shape
+    q, k, v = qkv.view(n, block, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
+    # The first block's predecessor is the last one, which its mask hides.
+    k, v = (torch.cat([x.roll(1, 0), x], dim=2) for x in (k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    return mixed.transpose(1, 2).reshape(len(qkv), -1)
+
+
+def _flex_attention(qkv: Tensor, layout: Layout, n_heads: int) -> Tensor:
+    """The same by flex_attention, over the blocks of 128 keys that a block of queries can see."""
+    positions = layout.positions
+    q, k, v = qkv.view(len(qkv), 3, n_heads, -1).permute(1, 2, 0, 3).unsqueeze(1)
+    assert layout.mask is not None
+    n, before = len(qkv) // BLOCK, -(-layout.mask.shape[2] // BLOCK)
+    last = torch.arange(n, device=qkv.device, dtype=torch.int32)
+    back = torch.arange(n, device=qkv.device, dtype=torch.int32)
+    mask = BlockMask.from_kv_blocks(
+        (last + 1).clamp(max=before + 1).view(1, 1, n),
+        (last[:, None] - back).clamp(min=0).view(1, 1, n, n),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=lambda batch, head, query, key: visible(query, key, positions[query]),
+    )
+    return flex_attention(q, k, v, block_mask=mask)[0].transpose(0, 1).reshape(len(qkv), -1)

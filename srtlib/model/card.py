@@ -1,0 +1,90 @@
+"""The model card: what a model is, what it was trained on, and how good it is."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from srtlib.model.encoders import ENCODERS
+from srtlib.params import parse_protocol
+
+
+def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """The model card, Markdown with the front matter that model hubs read."""
+    data, panel, model, train = (config[part] for part in ("dataset", "panel", "model", "train"))
+    encoder = ENCODERS[model["encoder"]]
+    front = {"library_name": "srtlib", "tags": ["sequential-recommendation", "srt"], "datasets": [data["name"]]}
+    results = pd.DataFrame({split: summary[split] for split in ("valid", "test")})
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
+        "---",
+        f"# SRT on {data['name']}",
+        "",
+        f"A sequential recommender that knows items by {encoder.known_by}: it ranks a catalogue by what a user had "
+        "before.",
+        "Architecture: Zivic, Vazquez and Sánchez, *Scaling Sequential Recommendation Models with Transformers*",
+        "(SIGIR 2024, doi:10.1145/3626772.3657816).",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from srtlib import Recommender",
+        "",
+        'recommender = Recommender.load("path/to/this/folder")',
+        'recommender.recommend({"a user": ["an item_id", "a later one"]}, k=10)',
+        "```",
+        "",
+        "```sh",
+        "srt recommend --model path/to/this/folder --history history.csv --k 10",
+        "```",
+        "",
+        "## Results",
+        "",
+        f"{panel['n_users']:,} users, the next item among {_candidates(train['protocol'], panel['n_items'])},",
+        "the user's own not excluded. Validation: best over the evaluations, which chose the weights; test: once.",
+        "",
+        "| metric | valid | test |",
+        "|---|---|---|",
+        *(f"| {str(name).upper()} | {row.valid:.4f} | {row.test:.4f} |" for name, row in results.iterrows()),
+        "",
+        "## Data and training",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in _facts(config, summary).items()),
+        "",
+        f"Settings: `{json.dumps({**model, **train})}`",
+        "",
+        "## Limits and licence",
+        "",
+        f"It repeats what these users took next, popular items above all, and knows nothing of items but "
+        f"{encoder.known_by}.",
+        *(["It ranks the items that it was trained on, and no others: none can be added."] * (not encoder.transfers)),
+        "The software is under the MIT licence; whether the weights and `items.parquet`, which holds the catalogue's",
+        "text, may be passed on is decided by the licence of the data.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _candidates(protocol: str, n_items: int) -> str:
+    among = parse_protocol(protocol)
+    if among.kind == "full":
+        return f"all {n_items:,} items"
+    return f"{among.n_drawn:,} items drawn at random" + ", as the authors do" * (among.kind == "paper")
+
+
+def _facts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
+    data, train, params = config["dataset"], config["train"], summary["params"]
+    return {
+        "data set": f"{data['name']} (fingerprint {data['fingerprint']})",
+        "users, items": f"{data['n_users']:,}, {data['n_items']:,}",
+        "interactions": f"{data['n_interactions']:,}, of which {data['n_targets']:,} are training targets",
+        "parameters": f"{params['total']:,}, of which {params['embedding']:,} in tables that it looks up in",
+        "recipe": f"{config['recipe']}, {train['epochs']} epochs, seed {config['seed']}",
+        "training compute": f"{summary['flops']:.3e} FLOPs ({summary['flops_paper']:.3e} as the paper counts)",
+        "training time": f"{summary['wall_s']:,.0f} s on {summary['device']}",
+        "software": f"srtlib {summary['version']}, commit {summary['commit']}",
+        "date": summary["date"],
+    }

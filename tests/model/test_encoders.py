@@ -1,0 +1,103 @@
+"""Item encoders: what each computes, and what each refuses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from srtlib.data.dataset import Dataset
+from srtlib.model.encoders import ENCODERS, TokenBag
+from srtlib.model.making import new_model
+from srtlib.model.srt import SRT
+from srtlib.params import ModelParams
+
+
+def params(**changes: object) -> ModelParams:
+    return ModelParams.model_validate({"d_model": 8, "n_layers": 1, "vocab_size": 200, **changes})
+
+
+def with_vectors(dataset: Dataset, width: int = 6) -> Dataset:
+    return dataset.with_vectors(np.random.default_rng(0).standard_normal((dataset.n_items, width)))
+
+
+def made(name: str, dataset: Dataset) -> tuple[SRT, Dataset]:
+    """A model with that encoder, and the data set with what it reads."""
+    data = with_vectors(dataset)
+    return new_model(params(encoder=name, vector_dim=6, n_items=data.n_items), data, seed=1), data
+
+
+def test_item_encoder_sums_tokens_by_field(dataset: Dataset) -> None:
+    model = new_model(params(), dataset)
+    features = model.features(dataset)
+    items = torch.tensor([5, 0, 5, 39])
+    assert isinstance(model.encoder, TokenBag)
+    rows = []
+    for item in items.tolist():
+        parts = []
+        for name, table in model.encoder.tables.items():
+            start, end = features.offsets[name][item : item + 2].tolist()
+            parts.append(table.weight[features.ids[name][start:end].long()].sum(0))
+        rows.append(torch.cat(parts))
+    expected = model.encoder.project(torch.stack(rows))
+    torch.testing.assert_close(model.encode(features, items), expected)
+
+
+def test_fixed_vectors(dataset: Dataset) -> None:
+    model = new_model(params(encoder="fixed_vectors", vector_dim=6), dataset)
+    data = with_vectors(dataset)
+    features = model.features(data)
+    expected = torch.as_tensor(data.vectors)[:3] @ model.encoder.project.weight.T
+    torch.testing.assert_close(model.encode(features, torch.arange(3)), expected)
+    with pytest.raises(ValueError, match="no item vectors of width 6"):
+        model.features(dataset)
+    with pytest.raises(ValueError, match="needs vector_dim"):
+        SRT(params(encoder="fixed_vectors"))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_table_of_items_says_what_the_data_set_says(dataset: Dataset, name: str) -> None:
+    model, data = made(name, dataset)
+    table = data.catalogue.assign(vector=list(data.vectors))
+    vectors = [model.encode_catalogue(model.features(items), data.n_items) for items in (data, table)]
+    assert torch.equal(*vectors)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_parts_with_weights_say_their_flops(dataset: Dataset, name: str) -> None:
+    model, data = made(name, dataset)
+    flops = model.encoder.flops(model.features(data), torch.arange(5))
+    assert list(flops) == [child for child, module in model.encoder.named_children() if list(module.parameters())]
+    counts = model.parameter_counts()
+    assert counts["embedding"] + counts["projection"] == sum(p.numel() for p in model.encoder.parameters())
+
+
+def test_vectors_that_are_no_numbers_are_named(dataset: Dataset) -> None:
+    """Not taken for weights that have diverged."""
+    model, data = made("fixed_vectors", dataset)
+    vectors = data.vectors.copy()
+    vectors[[7, 9], 2] = np.nan, np.inf
+    message = "small: the vectors of 2 items are not finite numbers, of 'i16' first"
+    assert data.catalogue["item_id"][7] == "i16" or data.catalogue["item_id"][7] == "i7"
+    with pytest.raises(ValueError, match=message.replace("i16", data.catalogue["item_id"][7])):
+        model.features(data.with_vectors(vectors))
+
+
+def test_vectors_of_different_widths_are_named(dataset: Dataset) -> None:
+    model, _ = made("fixed_vectors", dataset)
+    table = pd.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"], "vector": [np.zeros(6), np.zeros(5)]})
+    with pytest.raises(ValueError, match=r"items: vectors have the shapes \[\(5,\), \(6,\)\]; expected one width"):
+        model.features(table)
+
+
+@pytest.mark.parametrize("change", ["another order", "other ids", "fewer"])
+def test_a_model_of_item_ids_reads_its_own_catalogue_only(dataset: Dataset, change: str) -> None:
+    model, data = made("item_ids", dataset)
+    items = data.catalogue
+    other = {
+        "another order": items[::-1],
+        "other ids": items.assign(item_id="x" + items["item_id"]),
+        "fewer": items[:-1],
+    }
+    model.features(items.assign(title="of another name"))
+    with pytest.raises(ValueError, match="items are not the items of small that this model was trained on"):
+        model.features(other[change])
