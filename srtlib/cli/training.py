@@ -1,6 +1,7 @@
 """srt train | sweep | evaluate."""
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--model", type=Path, required=True, help="a model folder")
     one.add_argument("--dataset", required=True, help="a name or a folder")
     one.add_argument("--split", choices=["valid", "test"], default="test")
-    one.add_argument("--protocol", default="full", help="full, or sampled:10000")
+    one.add_argument("--seed", type=int, default=0, help="of the data set, as in srt train")
+    one.add_argument("--protocol", default="full", help="full, sampled:10000 or paper:10000")
     one.add_argument("--exclude-seen", action="store_true", help="leave the user's history out of the candidates")
 
 
@@ -91,5 +93,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float]:
     from srtlib.data.loading import load_dataset
     from srtlib.model.srt import SRT
 
-    model, dataset = SRT.from_pretrained(options.model), load_dataset(options.dataset)
+    model, dataset = SRT.from_pretrained(options.model), load_dataset(options.dataset, options.seed)
+    if model.origin is not None and (difference := model.origin.difference(dataset)):
+        warnings.warn(difference, stacklevel=2)
     return evaluation.evaluate(model, dataset, options.split, options.protocol, exclude_seen=options.exclude_seen)

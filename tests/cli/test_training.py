@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -23,6 +24,41 @@ def test_train_then_evaluate(folder: str, tmp_path: Path, capsys: pytest.Capture
     model = next(tmp_path.glob("*/model"))
     assert main(["evaluate", "--model", str(model), "--dataset", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == pytest.approx(summary["test"])
+
+
+@pytest.fixture
+def tied(tables: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path) -> str:
+    """A folder whose interactions have equal times: the seed orders them, so that another seed is another data set."""
+    log, items = tables
+    folder = tmp_path / "tied"
+    folder.mkdir()
+    log.assign(timestamp=log["timestamp"] // 4).to_parquet(folder / "interactions.parquet")
+    items.to_parquet(folder / "items.parquet")
+    return str(folder)
+
+
+def test_evaluate_says_where_the_data_are_not_those_of_the_training(
+    tied: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", tied, *SMALL, "--seed", "1", "--runs", str(tmp_path / "runs"), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    model = str(next(tmp_path.glob("runs/*/model")))
+    assert main(["evaluate", "--model", model, "--dataset", tied, "--seed", "1", "--json"]) == 0
+    same = capsys.readouterr()
+    assert json.loads(same.out) == pytest.approx(summary["test"])
+    assert not same.err
+    assert main(["evaluate", "--model", model, "--dataset", tied, "--json"]) == 0
+    other = capsys.readouterr()
+    assert json.loads(other.out) != pytest.approx(summary["test"])
+    said = (
+        r"srt: the {} of {} \(fingerprint \w+\) are not those that the model was trained on \(tied, fingerprint \w+\)\n"
+    )
+    assert re.fullmatch(said.format("interactions", "tied"), other.err)
+    items = Path(tied) / "items.parquet"
+    table = pd.read_parquet(items)
+    table.assign(title="new " + table["title"]).to_parquet(items)
+    assert main(["evaluate", "--model", model, "--dataset", tied, "--seed", "1", "--json"]) == 0
+    assert re.fullmatch(said.format("items", "tied"), capsys.readouterr().err)
 
 
 def weights(store: Path) -> dict[str, torch.Tensor]:
