@@ -160,6 +160,10 @@ class TrainParams(Params):
     eval_every: PositiveInt = Field(default=1, description="epochs between validations")
     patience: int = Field(default=0, ge=0, description="validations without a new best before stopping; 0: never stop")
     protocol: Annotated[str, AfterValidator(lambda text: parse_protocol(text) and text)] = "full"
+    average: float = later_field(
+        0.0, ge=0, lt=1, description="decay of a running mean of the weights, which is judged and kept; 0: no mean"
+    )
+    uniform_share: float = later_field(0.0, ge=0, le=1, description="share of the negatives that are drawn uniformly")
     select_by: str = later_field(
         "ndcg@5", pattern=r"^(ndcg|hr|mrr)@(5|10)$", description="the best checkpoint has the highest on validation"
     )

@@ -77,6 +77,8 @@ def test_new_parameters_leave_the_identity_of_recorded_runs_alone() -> None:
         (ModelParams(words_first=True), TrainParams()),
         (ModelParams(), TrainParams(select_by="mrr@5")),
         (ModelParams(), TrainParams(clip_norm=0)),
+        (ModelParams(), TrainParams(average=0.99)),
+        (ModelParams(), TrainParams(uniform_share=0.5)),
     ]
     assert len({name(*pair) for pair in others} | {"1d58fdacd50d"}) == len(others) + 1
 

@@ -180,7 +180,7 @@ def diagonal_fisher(model: SRT, source: Dataset, params: TrainParams, n_examples
     """
     generator = torch.Generator().manual_seed(seed)
     objective = Objective(model, model.features(source), source.n_items, params)
-    sampler = NegativeSampler(source.train_counts, params.negatives, model.device)
+    sampler = NegativeSampler(source.train_counts, params.negatives, model.device, params.uniform_share)
     trained_on = source.items, source.offsets, source.train_ends
     epoch = Sequences(*trained_on, model.params.max_len, model.device).epoch("last", 1, generator)
     n_examples = min(n_examples, len(epoch))

@@ -109,10 +109,24 @@ class NegativeSampler:
     """Draws negatives with replacement from a fixed distribution over the catalogue, one of `NEGATIVES`.
 
     Drawing inverts the cumulative distribution, on the device. Raises ValueError for a kind that is not known.
+
+    Args:
+        train_counts: training interactions of each item, [I].
+        kind: a key of `NEGATIVES`.
+        device: where to draw.
+        uniform_share: expected share of the negatives that are drawn uniformly instead.
     """
 
-    def __init__(self, train_counts: np.ndarray, kind: str, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        train_counts: np.ndarray,
+        kind: str,
+        device: torch.device | str = "cpu",
+        uniform_share: float = 0.0,
+    ) -> None:
         weights = look_up(NEGATIVES, kind, "negatives")(train_counts)
+        if uniform_share:
+            weights = (1 - uniform_share) * weights / weights.sum() + uniform_share / len(weights)
         self.cumulative = torch.as_tensor(np.cumsum(weights)).to(device)
         self.log_q = torch.as_tensor(np.log(weights / weights.sum()), dtype=torch.float32).to(device)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srtlib.model.srt import SRT, part_of
 
@@ -36,6 +37,11 @@ def make_optimizer(
     if params.optimizer == "adam":
         return torch.optim.Adam(list(groups.values()), lr=params.learning_rate, fused=True)
     return torch.optim.AdamW(list(groups.values()), lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def running_mean(model: SRT, decay: float) -> AveragedModel:
+    """The exponential running mean of a model's weights, which starts at the first ones that it is given."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 def follow_schedule(

@@ -36,7 +36,7 @@ from srtlib.training.checkpoint import load_checkpoint, remove_checkpoints, save
 from srtlib.training.identity import Tuning, config_of
 from srtlib.training.losses import NEGATIVES, OBJECTIVES, NegativeSampler
 from srtlib.training.objective import Objective
-from srtlib.training.optimisation import follow_schedule, make_optimizer
+from srtlib.training.optimisation import follow_schedule, make_optimizer, running_mean
 from srtlib.training.progress import DivergedError, Progress
 from srtlib.training.signals import Request, Stopped, stop_signal
 from srtlib.training.validation import Judge
@@ -119,8 +119,11 @@ class Trainer:
         static = self.params.compile or (device.type == "cuda" and self.params.supervise == "all")
         trained_on = dataset.items, dataset.offsets, dataset.train_ends
         self.sequences = Sequences(*trained_on, recipe.model.max_len, device, static)
-        self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device)
+        self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device, self.params.uniform_share)
         self.optimizer = make_optimizer(self.model, self.params, tuning.rate)
+        self.average = running_mean(self.model, self.params.average) if self.params.average else None
+        self.judged: SRT = self.average.module if self.average else self.model  # what is validated and kept
+        self.saved = nn.ModuleDict({"model": self.model, "average": self.average}) if self.average else self.model
         self.paper_flops_per_target = paper_total_flops(recipe.model, self.params.n_negatives) / 128
         self.at = Progress()
         self.asked, self.stop = Request(), False  # asked of this process; of any process
@@ -134,7 +137,7 @@ class Trainer:
         return self.path / "checkpoints"
 
     def _resume(self) -> None:
-        state = load_checkpoint(self.checkpoints, self.path.name, self.model, self.optimizer)
+        state = load_checkpoint(self.checkpoints, self.path.name, self.saved, self.optimizer)
         if state is not None:
             if missing := asdict(self.at).keys() - state.keys():
                 raise ValueError(
@@ -150,7 +153,7 @@ class Trainer:
     def checkpoint(self) -> None:
         """Write where the training stands to the disk."""
         if self.judge:
-            save_checkpoint(self.checkpoints, self.path.name, self.model, self.optimizer, asdict(self.at))
+            save_checkpoint(self.checkpoints, self.path.name, self.saved, self.optimizer, asdict(self.at))
 
     def fit(self, checkpoint_seconds: float, progress_bar: bool) -> None:
         """Train to the last epoch, validating and checkpointing on the way; a signal to stop leaves a checkpoint (and
@@ -176,7 +179,7 @@ class Trainer:
                 self.at.epoch, self.at.batch = self.at.epoch + 1, 0
                 at_validation = self.at.epoch % self.params.eval_every == 0 or self.at.epoch >= self.params.epochs
                 if self.judge and at_validation:
-                    self.judge.validate(self.model, self.at, patient=self._more_to_unfreeze())
+                    self.judge.validate(self.judged, self.at, patient=self._more_to_unfreeze())
             if any(distributed.total([self.asked.number], self.device)):  # it came after the last step
                 self.checkpoint()
                 raise Stopped(self.asked.number or signal.SIGTERM)
@@ -229,6 +232,8 @@ class Trainer:
         if self.at.sound(value, norm.item()):
             self.optimizer.step()
             self.at.good(value)
+            if self.average:
+                self.average.update_parameters(self.model)
         else:
             self.at.bad(value)
         self.at.step, self.at.batch = self.at.step + 1, self.at.batch + 1

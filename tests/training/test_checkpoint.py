@@ -113,6 +113,16 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(
     assert len(runs.curves(store)) == recipe.train.epochs
 
 
+def test_the_mean_of_the_weights_is_in_the_checkpoint(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    given = recipe.model_copy(update={"train": recipe.train.model_copy(update={"average": 0.95, "epochs": 2})})
+    cut(given, dataset, tmp_path / "cut", 5)
+    for store in ("cut", "whole"):
+        train(given, dataset, tmp_path / store)
+    one, two = weights(tmp_path / "cut"), weights(tmp_path / "whole")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert set(one) == set(new_model(recipe.model, dataset).state_dict())
+
+
 def test_without_a_sound_checkpoint_the_training_starts_over(
     halves: tuple[Recipe, Path, Path], dataset: Dataset, tmp_path: Path
 ) -> None:

@@ -131,6 +131,17 @@ def test_every_objective_sees_the_batchs_vectors(name: str, shared: bool) -> Non
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_share_of_the_negatives_is_uniform(share: float) -> None:
+    """q is the mixture's, so that the correction is too."""
+    counts = np.array([0, 9, 89])
+    sampler = NegativeSampler(counts, "popularity", uniform_share=share)
+    q = (1 - share) * np.array([1, 10, 90]) / 101 + share / 3
+    np.testing.assert_allclose(sampler.log_q.exp().numpy(), q, rtol=1e-6)
+    drawn = torch.bincount(sampler.draw((100_000,), torch.Generator().manual_seed(0)), minlength=3).numpy()
+    np.testing.assert_allclose(drawn / 100_000, q, atol=0.006)
+
+
 @pytest.mark.parametrize("kind", ["unifrom", "", "Uniform"])
 def test_negatives_of_a_mistyped_name_are_refused(kind: str) -> None:
     with pytest.raises(ValueError, match=f"negatives '{kind}' is not known; expected one of popularity, uniform"):

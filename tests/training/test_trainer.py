@@ -127,6 +127,26 @@ def test_gradients_are_not_clipped_where_clip_norm_is_0(dataset: Dataset, recipe
     assert moved(1e9) == pytest.approx(whole, rel=1e-5)
 
 
+def test_the_mean_of_the_weights_is_what_is_judged(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    """By hand, and with the losses of a training without a mean, which it leaves alone."""
+    given, plain = (
+        Trainer(with_train(recipe, average=decay), dataset, dataset, tmp_path, None, None, torch.device("cpu"))
+        for decay in (0.9, 0.0)
+    )
+    epoch, expected = given.epoch(), torch.empty(0)
+    plain.epoch()
+    for number in range(4):
+        given.step(epoch)
+        plain.step(epoch)
+        now = torch.cat([p.detach().flatten() for p in given.model.parameters()])
+        expected = now if number == 0 else 0.9 * expected + 0.1 * now
+    found = torch.cat([p.detach().flatten() for p in given.judged.parameters()])
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, now)
+    assert (given.at.loss_sum, given.at.flops) == (plain.at.loss_sum, plain.at.flops)
+    assert plain.judged is plain.model
+
+
 def test_the_best_checkpoint_is_the_one_that_select_by_says(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
     """Validations on which the two metrics disagree: MRR@5 is best at the second, HR@10 at the third."""
     values = [{"mrr@5": 0.1, "hr@10": 0.3}, {"mrr@5": 0.2, "hr@10": 0.2}, {"mrr@5": 0.1, "hr@10": 0.4}]
