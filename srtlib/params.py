@@ -108,6 +108,13 @@ class ModelParams(Params):
     vocab_size: int = Field(default=30_000, ge=100, le=30_000)
     vector_dim: int = Field(default=0, ge=0, description="width of the given vectors (fixed_vectors)")
     n_items: int = Field(default=0, ge=0, description="size of the one catalogue that it knows (item_ids)")
+    feed_forward: Literal["gelu", "swiglu"] = later_field(
+        "gelu", description="swiglu: gated, with half as many weights more"
+    )
+    qk_norm: bool = later_field(False, description="normalise queries and keys, head by head")
+    temperature: float = later_field(
+        0.0, ge=0, description="scores are cosines over this, in place of dot products; 0: dot products"
+    )
     words_first: bool = later_field(False, description="text is split into words before it is normalised (token_bag)")
     initialisation: Literal["xavier", "normal02"] = later_field(
         "xavier", description="weights of linear layers start so; normal02: Normal(0, 0.02), as tables always do"

@@ -75,6 +75,9 @@ def test_new_parameters_leave_the_identity_of_recorded_runs_alone() -> None:
     others = [
         (ModelParams(initialisation="normal02"), TrainParams()),
         (ModelParams(words_first=True), TrainParams()),
+        (ModelParams(feed_forward="swiglu"), TrainParams()),
+        (ModelParams(qk_norm=True), TrainParams()),
+        (ModelParams(temperature=0.1), TrainParams()),
         (ModelParams(), TrainParams(select_by="mrr@5")),
         (ModelParams(), TrainParams(clip_norm=0)),
         (ModelParams(), TrainParams(average=0.99)),

@@ -26,11 +26,13 @@ class Block(nn.Module):
         self.attention_dropout = params.attention_dropout
         self.qkv = nn.Linear(d, 3 * d)
         self.out = nn.Linear(d, d)
-        self.inner = nn.Linear(d, params.d_ff)
+        self.gated = params.feed_forward == "swiglu"
+        self.inner = nn.Linear(d, params.d_ff * (1 + self.gated))
         self.outer = nn.Linear(params.d_ff, d)
         self.attention_norm = nn.LayerNorm(d, eps=params.norm_eps)
         self.feed_forward_norm = nn.LayerNorm(d, eps=params.norm_eps)
         self.dropout = nn.Dropout(params.dropout)
+        self.qk_norms = nn.ModuleList(nn.RMSNorm(d // params.n_heads, eps=1e-6) for _ in "qk" if params.qk_norm)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         if self.pre_norm:
@@ -41,10 +43,18 @@ class Block(nn.Module):
 
     def _attend(self, x: Tensor, layout: Layout) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
-        return self.dropout(self.out(attention(self.qkv(x), layout, self.n_heads, dropout)))
+        qkv = self.qkv(x)
+        if self.qk_norms:
+            q, k, v = qkv.view(len(x), 3, self.n_heads, -1).unbind(1)
+            qkv = torch.stack([self.qk_norms[0](q), self.qk_norms[1](k), v], 1).view_as(qkv)
+        return self.dropout(self.out(attention(qkv, layout, self.n_heads, dropout)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.outer(F.gelu(self.inner(x))))
+        inner = self.inner(x)
+        if self.gated:  # SwiGLU (Shazeer 2020)
+            gate, value = inner.chunk(2, dim=1)
+            return self.dropout(self.outer(F.silu(gate) * value))
+        return self.dropout(self.outer(F.gelu(inner)))
 
 
 def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -> Tensor:

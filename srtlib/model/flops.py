@@ -41,9 +41,14 @@ def forward_flops(params: ModelParams, shape: BatchShape) -> dict[str, int]:
     return {
         **{f"encoder.{child}": flops for child, flops in shape.encoder.items()},
         "attention": layers * (2 * shape.tokens * 4 * d * d + 4 * shape.attention_pairs * d),
-        "feed_forward": layers * 4 * shape.tokens * d * params.d_ff,
+        "feed_forward": layers * 2 * _feed_forward_matrices(params) * shape.tokens * d * params.d_ff,
         "scores": 2 * shape.scored_pairs * d,
     }
+
+
+def _feed_forward_matrices(params: ModelParams) -> int:
+    """Matrices of D x d_ff in a layer: in and out, and the gate."""
+    return 3 if params.feed_forward == "swiglu" else 2
 
 
 def training_flops(params: ModelParams, shape: BatchShape, frozen: Container[str] = ()) -> int:
@@ -84,7 +89,7 @@ def paper_forward_flops(params: ModelParams, batch: int = 128) -> int:
     """
     d, layers, length = params.d_model, params.n_layers, params.max_len
     tokens = batch * length
-    linear = tokens * 2 * d * d + layers * tokens * (4 * d * d + 2 * d * params.d_ff)
+    linear = tokens * 2 * d * d + layers * tokens * (4 * d * d + _feed_forward_matrices(params) * d * params.d_ff)
     softmax = layers * batch * params.n_heads * length * (3 * length - 1)
     return linear + softmax + (1 + 2 * layers) * 4 * tokens * d
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srtlib.model.attention import Block
@@ -75,7 +76,8 @@ class SRT(nn.Module):
 
     def encode(self, features: Any, items: Tensor) -> Tensor:
         """Item vectors [n, D] of catalogue indices `items` int [n]."""
-        return self.encoder(features, items)
+        vectors = self.encoder(features, items)
+        return F.normalize(vectors, dim=1) if self.params.temperature else vectors
 
     @torch.no_grad()
     def encode_catalogue(self, features: Any, n_items: int, chunk: int = 65_536) -> Tensor:
@@ -102,7 +104,8 @@ class SRT(nn.Module):
         x = self.dropout(self.input_norm(vectors + self.positions(layout.positions)))
         for block in self.blocks:
             x = block(x, layout)
-        return self.final_norm(x)
+        x = self.final_norm(x)
+        return F.normalize(x, dim=1) / self.params.temperature if self.params.temperature else x
 
     def parameter_counts(self) -> dict[str, int]:
         """Numbers of parameters by group; `embedding` + `non_embedding` = `total`, and so do the finer groups.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +122,7 @@ class Trainer:
         self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device, self.params.uniform_share)
         self.optimizer = make_optimizer(self.model, self.params, tuning.rate)
         self.average = running_mean(self.model, self.params.average) if self.params.average else None
-        self.judged: SRT = self.average.module if self.average else self.model  # what is validated and kept
+        self.judged = cast(SRT, self.average.module) if self.average else self.model  # what is validated and kept
         self.saved = nn.ModuleDict({"model": self.model, "average": self.average}) if self.average else self.model
         self.paper_flops_per_target = paper_total_flops(recipe.model, self.params.n_negatives) / 128
         self.at = Progress()

@@ -16,9 +16,14 @@ from srtlib.training.objective import Objective
 
 @pytest.mark.parametrize("objective", ["sampled_softmax", "full_softmax"])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("norm", ["pre", "post"])
-def test_exact_flops_agree_with_torchs_counter(dataset: Dataset, objective: str, shared: bool, norm: str) -> None:
-    model = new_model(ModelParams(d_model=16, n_heads=2, norm=norm, vocab_size=200), dataset)
+@pytest.mark.parametrize(
+    "changes", [{}, {"norm": "post"}, {"feed_forward": "swiglu"}, {"qk_norm": True}, {"temperature": 0.1}], ids=str
+)
+def test_exact_flops_agree_with_torchs_counter(
+    dataset: Dataset, objective: str, shared: bool, changes: dict[str, object]
+) -> None:
+    values = {"d_model": 16, "n_heads": 2, "vocab_size": 200, **changes}
+    model = new_model(ModelParams.model_validate(values), dataset)
     params = TrainParams(objective=objective, n_negatives=50, shared_negatives=shared)
     step = Objective(model, model.features(dataset), dataset.n_items, params)
     batch = (

@@ -35,11 +35,20 @@ def dense_reference(model: SRT, vectors: torch.Tensor) -> torch.Tensor:
 
         def attend(y: torch.Tensor, b: str = b) -> torch.Tensor:
             q, k, v = linear(f"{b}.qkv", y).view(length, 3, heads, d // heads).permute(1, 2, 0, 3)
+            if model.params.qk_norm:
+                q, k = (
+                    z / (z.square().mean(-1, keepdim=True) + 1e-6).sqrt() * state[f"{b}.qk_norms.{j}.weight"]
+                    for j, z in enumerate((q, k))
+                )
             scores = (q @ k.transpose(1, 2) / (d // heads) ** 0.5).masked_fill(mask, -torch.inf)
             return linear(f"{b}.out", (scores.softmax(-1) @ v).transpose(0, 1).reshape(length, d))
 
         def feed(y: torch.Tensor, b: str = b) -> torch.Tensor:
-            return linear(f"{b}.outer", F.gelu(linear(f"{b}.inner", y)))
+            inner = linear(f"{b}.inner", y)
+            if model.params.feed_forward == "swiglu":
+                gate, value = inner[:, : model.params.d_ff], inner[:, model.params.d_ff :]
+                return linear(f"{b}.outer", gate * torch.sigmoid(gate) * value)
+            return linear(f"{b}.outer", F.gelu(inner))
 
         if pre:
             x = x + attend(norm(f"{b}.attention_norm", x))
@@ -47,12 +56,20 @@ def dense_reference(model: SRT, vectors: torch.Tensor) -> torch.Tensor:
         else:
             x = norm(f"{b}.attention_norm", x + attend(x))
             x = norm(f"{b}.feed_forward_norm", x + feed(x))
-    return norm("final_norm", x) if pre else x
+    x = norm("final_norm", x) if pre else x
+    if model.params.temperature:
+        x = x / x.square().sum(1, keepdim=True).sqrt() / model.params.temperature
+    return x
 
 
-@pytest.mark.parametrize("norm", ["pre", "post"])
-def test_packed_batches_equal_padded_sequences(dataset: Dataset, norm: str) -> None:
-    model = new_model(params(norm=norm), dataset, seed=3).eval()
+VARIANTS = [{"norm": "pre"}, {"norm": "post"}, {"feed_forward": "swiglu"}, {"qk_norm": True}, {"temperature": 0.1}]
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_packed_batches_equal_padded_sequences(dataset: Dataset, changes: dict[str, object]) -> None:
+    model = new_model(params(**changes), dataset, seed=3).eval()
+    for i, weight in enumerate(p for name, p in model.named_parameters() if ".qk_norms." in name):
+        torch.nn.init.uniform_(weight, 0.5 + i, 1.5 + i)
     vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
     epoch = Sequences(dataset.items, dataset.offsets, dataset.history_ends("valid"), 12).epoch(
         "all", 100, torch.Generator().manual_seed(0)
@@ -133,3 +150,21 @@ def test_weights_start_as_the_initialisation_says(dataset: Dataset) -> None:
             assert p.unique().tolist() in ([0.0], [1.0]), name  # biases, and scales of norms
     usual = new_model(params(d_model=64), dataset, seed=1).blocks[0].out.weight
     assert usual.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.1)  # Xavier
+
+
+def test_scores_with_a_temperature_are_cosines_over_it(dataset: Dataset) -> None:
+    model = new_model(params(temperature=0.05), dataset).eval()
+    vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
+    with torch.no_grad():
+        outputs = model(vectors[:6], Layout.buckets([(1, 6)], torch.arange(6)))
+    scores = outputs @ vectors.T
+    torch.testing.assert_close(scores, 20 * F.cosine_similarity(outputs[:, None], vectors[None], dim=2))
+    assert scores.abs().max() <= 20 + 1e-4
+
+
+def test_new_parts_of_a_layer_leave_the_default_alone(dataset: Dataset) -> None:
+    """Same names, shapes and draws: a model of the default has no weight of theirs."""
+    names = set(new_model(params(), dataset).state_dict())
+    assert names < set(new_model(params(qk_norm=True), dataset).state_dict())
+    plain, gated = (new_model(params(feed_forward=kind), dataset).blocks[0] for kind in ("gelu", "swiglu"))
+    assert (plain.inner.out_features, gated.inner.out_features) == (32, 64)
