@@ -1,9 +1,11 @@
 """Where things live: parameters, prepared data, runs; and folders that appear whole or not at all."""
 
 import os
+import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -51,16 +53,26 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole: aside, flushed to disk, then renamed over the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
+    with whole_file(path) as aside:
+        aside.write_bytes(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place when the block ends well, and goes when it does not.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as tmp:
+    ...     with whole_file(Path(tmp) / "a") as aside:
+    ...         written = aside.write_text("1")
+    ...     (Path(tmp) / "a").read_text()
+    '1'
+    """
+    with _aside(path, lambda aside: os.close(os.open(aside, os.O_CREAT | os.O_EXCL, 0o666))) as aside:
+        yield aside
+        with aside.open("rb+") as stream:
             os.fsync(stream.fileno())
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, fill: Callable[[Path], object]) -> Path:
@@ -74,15 +86,66 @@ def make_folder(path: Path, fill: Callable[[Path], object]) -> Path:
     """
     if path.is_dir():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with _aside(path, Path.mkdir) as aside:
         fill(aside)
         try:
             aside.rename(path)
         except OSError:
             if not path.is_dir():  # another process may have made the same folder first
                 raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return path
+
+
+@contextmanager
+def _aside(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A new file or folder beside `path`, removed at the end; those that a kill left there are removed first.
+
+    Who writes to one holds a lock on it, which ends with the process, on whatever machine it is. So nothing is removed
+    that anybody still writes to; where the file system has no such locks, nothing is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left = re.compile(rf"\.{re.escape(path.name)}\.([0-9a-f]{{8}}|[0-9]+)")
+    for old in path.parent.iterdir():
+        if left.fullmatch(old.name):
+            with _locked(old) as is_free:
+                if is_free:
+                    _remove(old)
+    while True:
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        make(aside)
+        with _locked(aside, wait=True):
+            if not aside.exists():  # another process took it for left, before it was locked
+                continue
+            try:
+                yield aside
+            finally:
+                _remove(aside)
+            return
+
+
+@contextmanager
+def _locked(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Hold a file's or folder's lock, if it can be had (at once, or by waiting); yields whether."""
+    try:
+        import fcntl  # Windows has none
+
+        handle = os.open(path, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_locked = True
+    except OSError:
+        is_locked = False
+    try:
+        yield is_locked
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

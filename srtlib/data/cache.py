@@ -34,7 +34,7 @@ def made_once(folder: Path, fill: Callable[[Path], object]) -> Path:
         write_text(aside / MANIFEST, json.dumps(hashes(aside)))
 
     if folder.is_dir() and not is_sealed(folder):
-        aside = folder.with_name(f".{folder.name}.damaged.{os.getpid()}")
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
         with suppress(FileNotFoundError):  # another process may have seen the damage first
             folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)

@@ -18,7 +18,6 @@ the words of the title, so text alone tells which items of a group are the likel
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ import pandas as pd
 
 from srtlib.data.cache import made_once
 from srtlib.data.synthetic_items import RULES, Floats, Ints, Rule, SyntheticItems
-from srtlib.paths import home
+from srtlib.paths import home, whole_file
 
 RECENCY = 0.6  # weight of a history item relative to the one after it, as the reference
 EXAMPLE_USERS = 6_000
@@ -206,9 +205,8 @@ def generate(folder: str | Path, world: World, n_users: int, seed: int = 0) -> P
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in (("items", world.items), ("interactions", world.sample(n_users, seed))):
-        aside = folder / f".{name}.{os.getpid()}.parquet"
-        table.to_parquet(aside, index=False)
-        aside.replace(folder / f"{name}.parquet")
+        with whole_file(folder / f"{name}.parquet") as aside:
+            table.to_parquet(aside, index=False)
     return folder
 
 

@@ -13,7 +13,6 @@ when it is read. A folder written before there were checksums loads too.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from srtlib.model.encoders import encoder_class
 from srtlib.model.origin import Origin
 from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.params import ModelParams, parse
-from srtlib.paths import write_bytes, write_text
+from srtlib.paths import whole_file, write_bytes, write_text
 
 FORMAT = "srtlib-1"  # another one is refused
 CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
@@ -180,12 +179,8 @@ def items_table(catalogue: Dataset, trained_on: Dataset) -> pd.DataFrame:
 def write_items(folder: Path, items: pd.DataFrame) -> None:
     """Write the catalogue, whole or not at all, and then the checksums: the folder is complete."""
     (folder / SUMS).unlink(missing_ok=True)
-    aside = folder / f".{ITEMS}.{os.getpid()}"
-    try:
+    with whole_file(folder / ITEMS) as aside:
         items.to_parquet(aside, index=False, compression="zstd")
-        aside.replace(folder / ITEMS)
-    finally:
-        aside.unlink(missing_ok=True)
     names = [name for name in (CONFIG, ITEMS, WEIGHTS, TOKENIZER) if (folder / name).is_file()]
     write_text(folder / SUMS, "".join(f"{_file_sha256(folder / name)}  {name}\n" for name in names))
 

@@ -93,7 +93,6 @@ def prepare(
     job = Preparation(name, raw or home() / name / "raw", sizes, seed, only_few)
     job.work.mkdir(parents=True, exist_ok=True)
     with FileLock(job.work / ".lock"):
-        job.remove_leftovers()
         if "download" in steps and raw is None:
             for file, urls in FILES.items():
                 download(urls, job.raw / file)

@@ -6,7 +6,6 @@ where a folder with the same origin is there, the step is finished already.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import shutil
@@ -225,13 +224,6 @@ class Preparation:
             if (folder / COUNTS).is_file()
         ]
         return pd.concat([pd.DataFrame(columns=["set", "statistic", "value"]), *tables], ignore_index=True)
-
-    def remove_leftovers(self) -> None:
-        """Remove what a preparation that was killed left aside."""
-        made = [self.data_set(part) for part in (*TRANSFER, *self.sizes)]
-        sets = [aside for folder in made for aside in folder.parent.glob(f".{glob.escape(folder.name)}.*")]
-        for folder in [*self.work.glob(".*.*"), *sets, self.scratch]:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _source(self, file: str) -> Path:
         if not (self.raw / file).is_file():

@@ -63,7 +63,7 @@ def connect(
 
     Args:
         engine: one of `ENGINES`.
-        scratch: a folder for what does not fit into memory.
+        scratch: a folder for what does not fit into memory, of this engine alone.
         memory: bounds DuckDB's own memory or that of Spark's driver.
         threads: of this machine; default: every core.
         master: the URL of a Spark cluster (default: this machine).
@@ -72,11 +72,14 @@ def connect(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not known; expected one of {', '.join(ENGINES)}")
-    scratch.mkdir(parents=True, exist_ok=True)
-    made = ENGINES[engine](scratch, memory, threads or os.cpu_count() or 1, master)
+    shutil.rmtree(scratch, ignore_errors=True)  # what a kill left there
+    scratch.mkdir(parents=True)
     try:
-        with interruptible(made.interrupt):
-            yield made
+        made = ENGINES[engine](scratch, memory, threads or os.cpu_count() or 1, master)
+        try:
+            with interruptible(made.interrupt):
+                yield made
+        finally:
+            made.close()
     finally:
-        made.close()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -149,10 +149,10 @@ def test_an_interrupted_step_leaves_nothing_and_restarts(
             prepare(raw, EVERYDAY, **SMALL)
     assert not list(tmp_path.glob("*amazon-*"))
     assert not [path.name for path in (tmp_path / "amazon").iterdir() if path.name.startswith(".") and path.is_dir()]
-    (tmp_path / "amazon" / ".users.killed").mkdir()  # what a killed process would leave
+    (tmp_path / "amazon" / ".users.0a1b2c3d").mkdir()  # what a killed process would leave
     finished = (tmp_path / "amazon" / "items" / "items.parquet").stat().st_mtime_ns
     table = prepare(raw, EVERYDAY, **SMALL).set_index(["set", "statistic"])["value"].map(float)
-    assert not (tmp_path / "amazon" / ".users.killed").exists()
+    assert not (tmp_path / "amazon" / ".users.0a1b2c3d").exists()
     assert (tmp_path / "amazon" / "items" / "items.parquet").stat().st_mtime_ns == finished
     assert table.equals(counts[table.index])
 
