@@ -30,6 +30,7 @@ def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level:
             low, high = law.interval(parameter, level)
             row = {"law": name, "parameter": parameter, "published": published.get(parameter, np.nan)}
             rows.append({**row, "fitted": value, "low": low, "high": high, "at_bound": parameter in law.at_bound})
+            rows[-1]["converged"] = law.share_converged
     return pd.DataFrame(rows)
 
 

@@ -8,6 +8,7 @@ a bootstrap over whole runs, never over checkpoints of one run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -49,24 +50,26 @@ def _fit(
     threshold = {"huber": delta, "lad": LAD_DELTA, "lsq": np.inf}[loss]
     task = Problem.of(form, centred, y, metric, threshold)
     target, weight = (y if metric else np.log(y)), np.ones_like(y)
-    starts = form.starts(centred, y, task.sign, task.lower, task.upper, task.log)
-    ends = np.array([task.lbfgs(start, target, weight) for start in starts])
-    ends = task.newton(ends, np.tile(target, (len(ends), 1)), np.tile(weight, (len(ends), 1)))
-    objectives = task.objective(task.residuals(ends, target)[0], weight)
-    theta, best = ends[objectives.argmin()], objectives.min()
-    reached = objectives <= best * (1 + 1e-6) + 1e-16 * len(y)
+    starts = np.array(list(form.starts(centred, y, task.sign, task.lower, task.upper, task.log)))
+    points = [np.tile(row, (len(starts), 1)) for row in (target, weight)]
+    near = replace(task, delta=np.inf).solve(starts, *points).theta  # far from all points a robust loss is nearly flat
+    ends = task.solve(near, *points)
+    chosen = ends.objective.argmin()
+    theta, best = ends.theta[chosen], ends.objective[chosen]
+    reached = ends.objective <= best * (1 + 1e-6) + 1e-16 * len(y)
     slack = 1e-6 * np.maximum(1, np.abs(theta))
     at_bound = (theta <= task.lower + slack) | (theta >= task.upper - slack)
     predicted = form.value(theta, centred, task.sign)[0]
 
-    def resample() -> Array:
+    def resample() -> tuple[Array, float]:
         resampled_y, weights = draws()
         with np.errstate(invalid="ignore", divide="ignore"):
             targets = np.where(weights > 0, resampled_y if metric else np.log(resampled_y), 0.0)  # (R, n)
         block = max(1, 2_000_000 // (len(y) * len(theta)))  # bounds memory
         blocks = [slice(i, i + block) for i in range(0, len(weights), block)]
-        drawn = [task.newton(np.tile(theta, (len(weights[b]), 1)), targets[b], weights[b]) for b in blocks]
-        return form.natural(np.concatenate(drawn), means, task.sign)
+        drawn = [task.solve(np.tile(theta, (len(weights[b]), 1)), targets[b], weights[b]) for b in blocks]
+        converged = np.concatenate([fits.converged for fits in drawn])
+        return form.natural(np.concatenate([fits.theta for fits in drawn]), means, task.sign), float(converged.mean())
 
     return Law(
         form=form.name,
@@ -74,7 +77,7 @@ def _fit(
         metric=metric, loss=loss, delta=delta, n_points=len(y), n_runs=n_runs,
         rmse=float(np.sqrt(np.mean((predicted - y) ** 2))),
         r2=float(1 - np.sum((predicted - y) ** 2) / max(np.sum((y - y.mean()) ** 2), 1e-300)),
-        starts=len(ends), share_of_starts=float(np.mean(reached)),
+        starts=len(starts), share_of_starts=float(np.mean(reached)), converged=bool(ends.converged[chosen]),
         at_bound=tuple(name for name, flag in zip(form.params, at_bound, strict=True) if flag),
         ranges={name: (float(np.exp(v.min())), float(np.exp(v.max()))) for name, v in x.items()},
         resample=resample,

@@ -26,7 +26,8 @@ class Law:
     """A fitted law. `params` are the formula's letters; `samples` holds one row per bootstrap resample.
 
     `at_bound` names the parameters that ended on the edge of where they are looked for: they are not findings.
-    `share_of_starts` is the share of starting points from which the optimum was reached. `rmse` and `r2` are in
+    `share_of_starts` is the share of starting points from which the optimum was reached; `converged` says whether the
+    search ended there, and `share_converged` in how many of the resamples it did. `rmse` and `r2` are in
     the units of y. `ranges` holds the smallest and largest of each input.
     """
 
@@ -41,9 +42,10 @@ class Law:
     r2: float
     starts: int
     share_of_starts: float
+    converged: bool
     at_bound: tuple[str, ...]
     ranges: dict[str, tuple[float, float]]
-    resample: Callable[[], Array] = field(repr=False, compare=False)
+    resample: Callable[[], tuple[Array, float]] = field(repr=False, compare=False)
 
     @classmethod
     def given(
@@ -63,13 +65,21 @@ class Law:
         nan = float("nan")
         return cls(
             form=form, params={name: float(params[name]) for name in names}, metric=metric, loss="none", delta=nan,
-            n_points=0, n_runs=0, rmse=nan, r2=nan, starts=0, share_of_starts=nan, at_bound=(), ranges=dict(ranges),
-            resample=lambda: np.full((1, len(names)), np.nan),
+            n_points=0, n_runs=0, rmse=nan, r2=nan, starts=0, share_of_starts=nan, converged=True, at_bound=(),
+            ranges=dict(ranges), resample=lambda: (np.full((1, len(names)), np.nan), nan),
         )  # fmt: skip
 
     @cached_property
+    def _drawn(self) -> tuple[Array, float]:
+        return self.resample()
+
+    @property
     def samples(self) -> pd.DataFrame:
-        return pd.DataFrame(self.resample(), columns=list(self.params))
+        return pd.DataFrame(self._drawn[0], columns=list(self.params))
+
+    @property
+    def share_converged(self) -> float:
+        return self._drawn[1]
 
     @property
     def formula(self) -> str:
@@ -108,16 +118,20 @@ class Law:
         """Everything, the resamples among it, as JSON can hold it."""
         out = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "resample"}
         out["ranges"] = {name: list(limits) for name, limits in self.ranges.items()}
-        return out | {"at_bound": list(self.at_bound), "samples": self.samples.to_numpy().tolist()}
+        return (
+            out
+            | {"at_bound": list(self.at_bound), "samples": self._drawn[0].tolist()}
+            | {"share_converged": self.share_converged}
+        )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Law:
         """The inverse of `to_dict`."""
         state = dict(data)
-        samples = np.array(state.pop("samples"), dtype=float)
+        drawn = np.array(state.pop("samples"), dtype=float), state.pop("share_converged")
         state["ranges"] = {name: (low, high) for name, (low, high) in state["ranges"].items()}
         state["at_bound"] = tuple(state["at_bound"])
-        return cls(**state, resample=lambda: samples)
+        return cls(**state, resample=lambda: drawn)
 
 
 def tails(level: float) -> tuple[float, float]:
