@@ -6,6 +6,9 @@
    c, p and q come from the runs too: 6 N D is a rule for language models, not for models whose parameters are
    mostly a table of tokens.
 
+`combined` is what a plan rests on: none of the three is right everywhere (sizes are discrete, curves of unfinished runs
+lie low, a form is only a form), and the band of each alone can miss the optimum.
+
 Each ends in two power laws, N* = k_N C^a and D* = k_D C^b, with intervals from a bootstrap over whole runs.
 """
 
@@ -27,6 +30,7 @@ from srtlib.laws.law import tails
 
 PARAMS = ("k_N", "a", "k_D", "b")
 APPROACHES = ("envelope", "isoflop", "parametric")
+USABLE = 0.5  # share of resamples in which an approach must answer to count in `combined`
 N_LEVELS = {"envelope": 100, "isoflop": 12}  # amounts of compute looked at
 
 
@@ -89,7 +93,7 @@ def allocate(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Allocation:
-    """N*(C) and D*(C) from learning curves.
+    """N*(C) and D*(C) from learning curves, by one approach.
 
     Args:
         approach: "envelope", "isoflop" or "parametric".
@@ -118,6 +122,40 @@ def allocate(
     drawn = [_power_laws(grid, *find(values[c > 0], log_n[c > 0], log_d[c > 0]))[1] for c in counts]
     samples = np.array([sample for sample in drawn if sample is not None])
     return _allocation(approach, best, samples, n_points, len(samples) / n_resamples)
+
+
+def combined(curves: pd.DataFrame, columns: Columns = CURVES, **sampling: Any) -> Allocation:
+    """The geometric mean of the approaches that the runs allow, with a band that holds their disagreement.
+
+    An approach counts when it answers in at least half of the resamples and no parameter of its law is at a bound; when
+    none does, the first that answers at all. The resamples of those that count are pooled with equal weight. `approach`
+    of the result names them.
+
+    Args:
+        curves, columns: as for `allocate`.
+        sampling: `metric`, `n_resamples`, `seed` of `allocate`.
+
+    Raises ValueError, with each approach's reason, where none answers.
+    """
+    answers, reasons = [], []
+    for approach in APPROACHES:
+        try:
+            answers.append(allocate(approach, curves, columns, **sampling))
+        except ValueError as error:
+            reasons.append(str(error))
+    if not answers:
+        raise ValueError("no approach found an optimum: " + "; ".join(reasons))
+    sound = [answer for answer in answers if answer.usable >= USABLE and not answer.at_bound] or answers[:1]
+    every = np.concatenate([_logs(pd.DataFrame([answer.params])) for answer in sound])
+    n = min(len(answer.samples) for answer in sound)
+    return _allocation(
+        " + ".join(answer.approach for answer in sound),
+        every.mean(0),
+        np.concatenate([_logs(answer.samples.iloc[:n]) for answer in sound]),
+        sum(answer.n_points for answer in sound),
+        float(np.mean([answer.usable for answer in sound])),
+        tuple(name for answer in sound for name in answer.at_bound),
+    )
 
 
 def predictions(allocations: Mapping[str, Allocation], C: npt.ArrayLike, level: float = 0.95) -> pd.DataFrame:
@@ -158,6 +196,13 @@ def compare(
     if not found:
         raise ValueError("no approach found an optimum: " + "; ".join(row["note"] for row in rows))
     return predictions(found, C).merge(pd.DataFrame(rows), on="approach", how="right"), found
+
+
+def _logs(samples: pd.DataFrame) -> Array:
+    """ln k_N, a, ln k_D, b (R, 4)."""
+    values = samples[list(PARAMS)].to_numpy(float, copy=True)
+    values[:, [0, 2]] = np.log(values[:, [0, 2]])
+    return values
 
 
 def _allocation(

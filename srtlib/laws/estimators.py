@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from srtlib.laws.allocation import Allocation, allocate
+from srtlib.laws.allocation import Allocation, allocate, combined
 from srtlib.laws.columns import CURVES, RUNS, Columns
 from srtlib.laws.comparison import compare_data_forms, compare_forms, fit_data_law
 from srtlib.laws.fitting import fit_frontier
@@ -94,7 +95,7 @@ class ComputeEstimator:
         columns: Columns = CURVES,
         *,
         form: str | None = None,
-        approach: str = "envelope",
+        approach: str | None = None,
         n_resamples: int = 1000,
         seed: int = 0,
     ) -> ComputeEstimator:
@@ -105,7 +106,8 @@ class ComputeEstimator:
             columns: its columns; "epochs", planned, is needed too.
             form: of `COMPUTE_FORMS`; None takes the one that predicts the top decade of compute best, fitted below it
                 (`compare_forms`).
-            approach: how N* and D* are found, see `srtlib.laws.allocation`.
+            approach: how N* and D* are found, one of `allocation.APPROACHES`; default: those that the runs allow,
+                combined (`allocation.combined`).
             n_resamples, seed: of the bootstrap.
 
         Raises ValueError for a missing column and for too few runs.
@@ -114,7 +116,8 @@ class ComputeEstimator:
         table = pd.DataFrame() if form else compare_forms(curves, columns, n_resamples=PICKING, seed=seed)
         sampling: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed}
         law = fit_frontier(form or table["form"][0], curves, columns, **sampling)
-        allocation = allocate(approach, curves, columns, **sampling)
+        find = partial(allocate, approach) if approach else combined
+        allocation = find(curves, columns, **sampling)
         known = "flops" in curves and curves["flops"].notna().all()
         exact = float((curves["flops"] / curves[columns.compute]).median()) if known else math.nan
         needed = [columns.run, "epochs", columns.compute, columns.quality]

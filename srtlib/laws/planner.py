@@ -46,8 +46,9 @@ def plan(
         machine: what FLOPs cost; default: `Machine()`.
         n_resamples, seed: of the bootstrap.
 
-    Returns one row per budget or amount, as `ComputeEstimator.predict` or `DataEstimator.predict` does, and the law's
-    `form`. Raises ValueError unless one of the four is given, and where the estimators do.
+    Returns one row per budget or amount, as `ComputeEstimator.predict` or `DataEstimator.predict` does, the law's
+    `form` and, for a budget, the approaches behind N and D as `allocation`. Raises ValueError unless one of the four is
+    given, and where the estimators do.
     """
     given = [v is not None for v in (compute, hours, money, interactions)]
     if sum(given) != 1:
@@ -60,7 +61,8 @@ def plan(
         estimator = DataEstimator.fit(table, replace(RUNS, compute=compute_by), **common)
         return estimator.predict(interactions, size).assign(form=estimator.law.form)
     estimator = ComputeEstimator.fit(curves, Columns(compute=compute_by), **common)
-    return estimator.predict(compute, hours=hours, money=money, machine=machine).assign(form=estimator.law.form)
+    found = estimator.predict(compute, hours=hours, money=money, machine=machine)
+    return found.assign(form=estimator.law.form, allocation=estimator.allocation.approach)
 
 
 def fit_pair(
