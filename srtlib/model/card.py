@@ -1,6 +1,8 @@
 """The model card: what a model is, what it was trained on, and how good it is."""
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +13,12 @@ from srtlib.params import parse_protocol
 
 
 def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """The model card, Markdown with the front matter that model hubs read."""
+    """The model card, Markdown with the front matter that model hubs read.
+
+    Args:
+        config: of the run that trained the model (`srtlib.training.identity.config_of`).
+        summary: of the run's outcome (columns: see `srtlib.runs`).
+    """
     data, panel, model, train = (config[part] for part in ("dataset", "panel", "model", "train"))
     encoder = ENCODERS[model["encoder"]]
     front = {"library_name": "srtlib", "tags": ["sequential-recommendation", "srt"], "datasets": [data["name"]]}
@@ -20,7 +27,7 @@ def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
         "---",
-        f"# SRT on {data['name']}",
+        f"# SRT on {_plain(data['name'])}",
         "",
         f"A sequential recommender that knows items by {encoder.known_by}: it ranks a catalogue by what a user had "
         "before.",
@@ -53,7 +60,7 @@ def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in _facts(config, summary).items()),
+        *(f"| {name} | {_plain(value)} |" for name, value in _facts(config, summary).items()),
         "",
         f"Settings: `{json.dumps({**model, **train})}`",
         "",
@@ -66,6 +73,15 @@ def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         "text, may be passed on is decided by the licence of the data.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text as it reads, where Markdown or HTML would see marks in it.
+
+    >>> print(_plain("a|b <b>c</b>"))
+    a\\|b &lt;b&gt;c&lt;/b&gt;
+    """
+    return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def _candidates(protocol: str, n_items: int) -> str:

@@ -25,7 +25,7 @@ def recipe(dataset: Dataset) -> Iterator[Recipe]:
     settings = {"encoder": "letters", "epochs": 3, "max_len": 10, "n_negatives": 20}
     runpy.run_path(str(project_root() / "tests" / "examples" / "encoder.py"))
     yield recipe_for("srtlib", Architecture(d_model=8), dataset, settings)
-    del ENCODERS["letters"]
+    ENCODERS.pop("letters", None)
 
 
 def test_an_encoder_from_outside_trains_and_recommends(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
@@ -37,6 +37,11 @@ def test_an_encoder_from_outside_trains_and_recommends(dataset: Dataset, recipe:
     assert "knows items by the letters of their titles" in (folder / "README.md").read_text()
     recommender = Recommender.load(folder)
     assert evaluate(recommender.model, dataset) == evaluate(model, dataset) == summary["test"]
+    del ENCODERS["letters"]
+    with pytest.raises(
+        ValueError, match=r"config\.json: encoder 'letters' is not known; expected one of fixed_vectors"
+    ):
+        Recommender.load(folder)
     recommender.add_items(pd.DataFrame({"item_id": ["new", "anagram"], "title": ["Red pen", "Der nep!"]}))
     assert torch.equal(recommender.vectors[-1], recommender.vectors[-2])
     assert recommender.recommend({"ann": ["i1", "new"]}, k=3)["rank"].tolist() == [1, 2, 3]
