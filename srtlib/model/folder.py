@@ -194,7 +194,7 @@ def read_items(folder: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except Exception as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def write_card(folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:

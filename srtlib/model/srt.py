@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from srtlib.model.encoders import Catalogue, ItemTable, encoder_class
 from srtlib.model.packing import Layout
 
 if TYPE_CHECKING:
+    import pandas as pd
     from tokenizers import Tokenizer
 
     from srtlib.model.origin import Origin
@@ -69,6 +69,8 @@ class SRT(nn.Module):
 
         Raises ValueError where the encoder needs what the items lack, or knows the items of its training only.
         """
+        import pandas as pd  # a model by itself needs torch and no more: benchmarks/gpu.py
+
         catalogue = ItemTable(items) if isinstance(items, pd.DataFrame) else items
         if not self.encoder.transfers and self.origin is not None:
             self.origin.require_items(catalogue)

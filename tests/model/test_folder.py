@@ -135,6 +135,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "a number": lambda data: b"3",
     "no text": lambda data: b"\xff\xfe\x00" + data,
     "zeros": lambda data: bytes(len(data)),
+    "nested deep": lambda data: b"[" * 200_000,
+    "an object": lambda data: b'{"format": "srtlib-1", "model": 5, "origin": 7}',
 }
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "items.parquet", "SHA256SUMS")
 
@@ -147,6 +149,26 @@ def test_every_file_that_is_damaged_is_named(complete: Path, name: str, damage: 
     with pytest.raises(ValueError, match=name) as error:
         Recommender.load(complete)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES[:-1])
+def test_damage_is_named_without_checksums_too(complete: Path, name: str, damage: str) -> None:
+    as_of_old(complete)
+    path = complete / name
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    with pytest.raises(ValueError, match=name) as error:
+        Recommender.load(complete)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("origin", [7, {}, {"name": "small", "fingerprints": "ab"}, None])
+def test_an_origin_that_is_none_is_named(complete: Path, origin: object) -> None:
+    as_of_old(complete)
+    config = json.loads((complete / "config.json").read_text())
+    (complete / "config.json").write_text(json.dumps({**config, "origin": origin}))
+    with pytest.raises(ValueError, match=r"config\.json: origin: [^\n]+$"):
+        load_model(complete)
 
 
 @pytest.mark.parametrize("name", FILES)
