@@ -1,6 +1,7 @@
 """Text of items: a byte-pair tokenizer learnt from the data set's own words, and bags of tokens per field."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -78,31 +79,38 @@ def dataset_tokenizer(dataset: Dataset, vocab_size: int, words_first: bool = Fal
         train_tokenizer(texts, vocab_size, words_first).save(str(folder / "tokenizer.json"))
 
     path = cached_folder("tokenizers", key, fill) / "tokenizer.json"
-    return read_tokenizer(path.read_text(encoding="utf-8"), str(path))
+    return read_tokenizer(path.read_bytes(), str(path))
 
 
-def read_tokenizer(text: str, source: str) -> Tokenizer:
-    """A tokenizer from its JSON text.
+def read_tokenizer(data: bytes, source: str) -> Tokenizer:
+    """A tokenizer from the bytes of its tokenizer.json.
 
     Args:
-        text: as `Tokenizer.to_str` or a tokenizer.json says it.
-        source: of the text, for errors.
+        data: as `Tokenizer.to_str` says it.
+        source: of the data, for errors.
 
-    Raises ValueError for what is no tokenizer, or none that numbers its pieces from 0.
+    Raises ValueError for what is no tokenizer, and for one that no model of ours has: with pieces that are not numbered
+    from 0, or with truncation, padding or a post-processor.
     """
     try:
-        tokenizer = Tokenizer.from_str(text)
-        tokenizer.encode("a word, and another™")
-        numbers = tokenizer.get_vocab().values()
+        return _parse_tokenizer(data.decode())
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a panic within the library is no Exception
+    except BaseException as error:  # where the library's own checks fail it panics, which is no Exception
         message = str(error).strip().partition("\n")[0]
-        raise ValueError(
-            f"{source} cannot be read as a tokenizer: {message}; expected a whole tokenizer.json"
-        ) from None
-    if sorted(numbers) != list(range(len(numbers))):
-        raise ValueError(f"{source}: its {len(numbers):,} pieces are not numbered from 0 to {len(numbers) - 1:,}")
+        raise ValueError(f"{source} cannot be read as a tokenizer: {message}") from None
+
+
+def _parse_tokenizer(text: str) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(text)
+    parts = json.loads(text)
+    foreign = [name for name in ("truncation", "padding", "post_processor") if parts.get(name) is not None]
+    if foreign:
+        raise ValueError(f"it has {', '.join(foreign)}, which no tokenizer of a model has")
+    size, largest = tokenizer.get_vocab_size(), max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= size:
+        raise ValueError(f"it numbers a token {largest}, of {size}")
+    tokenizer.encode("a word, and another™")  # not before: what truncates may end the process
     return tokenizer
 
 

@@ -25,6 +25,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from srtlib.data.dataset import Dataset
+from srtlib.data.text import read_tokenizer
 from srtlib.model.card import card
 from srtlib.model.encoders import encoder_class
 from srtlib.model.origin import Origin
@@ -141,26 +142,7 @@ def _read_tokenizer(folder: Path, expected: object) -> Tokenizer:
     data = _read(folder, TOKENIZER)
     if expected is not None and _sha256(data) != expected:
         raise ValueError(f"{path} is not the tokenizer that this model was trained with: its SHA-256 differs")
-    try:
-        tokenizer = _parse_tokenizer(data.decode())
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # where the library's own checks fail it panics, which is no Exception
-        raise ValueError(f"{path} cannot be read as a tokenizer: {error}") from None
-    return tokenizer
-
-
-def _parse_tokenizer(text: str) -> Tokenizer:
-    tokenizer = Tokenizer.from_str(text)
-    parts = json.loads(text)
-    foreign = [name for name in ("truncation", "padding", "post_processor") if parts.get(name) is not None]
-    if foreign:
-        raise ValueError(f"it has {', '.join(foreign)}, which no tokenizer of a model has")
-    size, largest = tokenizer.get_vocab_size(), max(tokenizer.get_vocab().values(), default=-1)
-    if largest >= size:
-        raise ValueError(f"it numbers a token {largest}, of {size}")
-    tokenizer.encode("a word")
-    return tokenizer
+    return read_tokenizer(data, str(path))
 
 
 # ---- what stands beside it ------------------------------------------------------------------------------------------

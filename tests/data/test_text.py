@@ -66,14 +66,14 @@ def test_a_word_without_end_takes_no_time_without_end() -> None:
     ],
 )
 def test_what_is_no_tokenizer_is_named(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^mine.json(: its| cannot be read as a tokenizer: )") as refused:
-        read_tokenizer(text, "mine.json")
+    with pytest.raises(ValueError, match=r"^mine.json cannot be read as a tokenizer: ") as refused:
+        read_tokenizer(text.encode(), "mine.json")
     assert "\n" not in str(refused.value)
 
 
 def test_a_tokenizer_is_read_as_it_was_written() -> None:
     tokenizer = train_tokenizer(TITLES, 300)
-    assert read_tokenizer(tokenizer.to_str(), "mine").to_str() == tokenizer.to_str()
+    assert read_tokenizer(tokenizer.to_str().encode(), "mine").to_str() == tokenizer.to_str()
 
 
 def test_cache_returns_the_same(dataset: Dataset) -> None:
