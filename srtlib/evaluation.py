@@ -26,7 +26,11 @@ TIE = 1e-6  # relative difference of float32 scores that is rounding, not prefer
 def metrics(ranks: np.ndarray, ks: Sequence[int] = (5, 10)) -> dict[str, float]:
     """Mean NDCG, HR and MRR at each k, one relevant item per user.
 
-    ranks: [users], from 1; ties stand at their expected rank and may be halves.
+    Args:
+        ranks: float [users], from 1; ties stand at their expected rank and may be halves.
+        ks: lengths of the list that is looked at.
+
+    Returns {"ndcg@5": ..., "hr@5": ..., "mrr@5": ..., ...}.
 
     >>> metrics(np.array([1.0, 3.0, 11.0]), ks=(5,))["ndcg@5"]
     0.5

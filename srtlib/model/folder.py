@@ -149,7 +149,14 @@ def _read_tokenizer(folder: Path, expected: object) -> Tokenizer:
 
 
 def items_table(catalogue: Dataset, trained_on: Dataset) -> pd.DataFrame:
-    """The items of a data set with `count`, how often each occurs in the training part of `trained_on`."""
+    """The items of a data set as a model folder holds them, in its order.
+
+    Args:
+        catalogue: whose items are offered.
+        trained_on: whose training part says how often each was taken (`count`, 0 where it is not among them).
+
+    Returns item_id, title, brand, categories, count, and vector where the catalogue has fixed vectors.
+    """
     counts = pd.Series(trained_on.train_counts, index=trained_on.catalogue["item_id"])
     table = catalogue.catalogue.copy()
     table["count"] = counts.reindex(table["item_id"], fill_value=0).to_numpy()

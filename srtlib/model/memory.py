@@ -20,6 +20,10 @@ def resident(array: np.ndarray, device: torch.device) -> Tensor:
     """The array on the device if it fits (`SHARE`), else where it is: in main memory, or mapped from its file.
 
     On a CPU nothing is copied. Index the result with `take`.
+
+    Args:
+        array: of any shape; kept as it is, so do not write to it.
+        device: where it is wanted.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it cannot be written: nobody does
@@ -40,6 +44,11 @@ def largest_batch(attempt: Callable[[int], object], start: int, most: int) -> in
     """The largest of start, start x 2^n (up to `most`) that `attempt` carries out within memory.
 
     Doubles from `start`, or halves if that is too much already. Raises what `attempt` raises when not even 1 fits.
+
+    Args:
+        attempt: carries out a batch of so many; torch.OutOfMemoryError says that it does not fit.
+        start: the first size tried.
+        most: no larger one is.
 
     >>> largest_batch(lambda size: bytearray(size), 4, 20)
     16

@@ -214,6 +214,7 @@ class Epoch:
         return len(self.cuts)
 
     def batch(self, i: int, rank: int = 0, world: int = 1) -> Batch:
+        """Batch i of the epoch, or process `rank`'s share of it where `world` of them train."""
         starts, lengths = (x[slice(*self.cuts[i])] for x in (self.starts, self.lengths))
         if world > 1:
             mine = torch.argsort(lengths, stable=True)[rank::world]
