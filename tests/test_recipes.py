@@ -1,10 +1,14 @@
 """Recipes are complete, and settings go where they belong."""
 
+from pathlib import Path
+
 import pytest
 
+from srtlib import runs
 from srtlib.data.dataset import Dataset
 from srtlib.params import Architecture, ModelParams
 from srtlib.recipes import RECIPES, recipe_for
+from srtlib.training.trainer import train
 
 
 def test_recipes_are_complete() -> None:
@@ -42,6 +46,15 @@ def test_paper_recipe_is_the_authors(dataset: Dataset) -> None:
     )
     assert (train.eval_every, train.protocol, train.logq_on_positive) == (5, "paper:10000", True)
     assert (train.select_by, model.initialisation, model.words_first) == ("mrr@5", "normal02", True)
+
+
+def test_paper_recipe_trains_and_keeps_the_best_by_mrr(dataset: Dataset, tmp_path: Path) -> None:
+    settings = {"epochs": 20, "vocab_size": 200, "learning_rate": 0.01, "protocol": "paper:30"}
+    made = recipe_for("paper", Architecture(d_model=8), dataset, settings)
+    _, summary = train(made, dataset, tmp_path, progress_bar=False)
+    curve = runs.curves(tmp_path).set_index("step")
+    assert summary["best_step"] == curve["valid_mrr@5"].idxmax()
+    assert curve["train_loss"].iloc[-1] < curve["train_loss"].iloc[0]
 
 
 def test_settings_go_to_the_model_or_to_training(dataset: Dataset) -> None:
