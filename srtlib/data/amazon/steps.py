@@ -79,13 +79,7 @@ class Preparation:
         source = self._source(METADATA)
 
         def fill(aside: Path) -> None:
-            lines = engine.lines(source)
-            parsed = _stored(
-                engine, expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM)), aside
-            )
-            found = _first_row(parsed.agg(lines=_.count(), bad=_.bad.count(), kept=_.usable.sum()))
-            examples = parsed.filter(_.bad.notnull()).limit(SHOWN).bad.to_pandas()
-            _check_bad(METADATA, "JSON objects with an asin", found["bad"], found["lines"], examples)
+            parsed, found = _parsed_items(engine, engine.lines(source), METADATA, "JSON objects with an asin", aside)
             if not found["kept"]:
                 raise ValueError(f"{METADATA}: no line has a usable title; expected JSON lines with asin and title")
             engine.write(expressions.last_of_each(parsed.filter(_.usable)), aside / "items.parquet")
@@ -134,12 +128,9 @@ class Preparation:
             shutil.copyfile(self.work / "transfer" / f"{domain}.parquet", aside / "interactions.parquet")
             interactions = engine.parquet(aside / "interactions.parquet")
             lines = expressions.literal_lines(engine.lines(metadata), interactions)
-            parsed = _stored(
-                engine, expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM)), aside
+            parsed, _found = _parsed_items(
+                engine, lines, metadata.name, "Python literals of an item with an asin", aside
             )
-            found = _first_row(parsed.agg(lines=_.count(), bad=_.bad.count()))
-            examples = parsed.filter(_.bad.notnull()).limit(SHOWN).bad.to_pandas()
-            _check_bad(metadata.name, "Python literals of an item with an asin", found["bad"], found["lines"], examples)
             engine.write(expressions.items_for(interactions, parsed), aside / "items.parquet")
             _describe(engine, aside)
 
@@ -297,6 +288,15 @@ def _stored(engine: Engine, table: Any, aside: Path) -> Any:
     """The table, computed once and kept until its step ends."""
     engine.write(table, aside / STORED)
     return engine.parquet(aside / STORED)
+
+
+def _parsed_items(engine: Engine, lines: Any, file: str, expected: str, aside: Path) -> tuple[Any, dict[str, int]]:
+    """The items of a file's lines, and how many lines there are, are bad, and are kept."""
+    parsed = _stored(engine, expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM)), aside)
+    found = _first_row(parsed.agg(lines=_.count(), bad=_.bad.count(), kept=_.usable.sum()))
+    examples = parsed.filter(_.bad.notnull()).limit(SHOWN).bad.to_pandas()
+    _check_bad(file, expected, found["bad"], found["lines"], examples)
+    return parsed, found
 
 
 def _first_row(table: Any) -> dict[str, int]:
