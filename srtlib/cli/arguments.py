@@ -66,6 +66,22 @@ def count(text: str) -> int:
     return int(amount(text))
 
 
+def duration(text: str) -> float:
+    """Seconds of a duration such as 90s, 45m, 2h or 1.5d.
+
+    >>> duration("2h")
+    7200.0
+    """
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:].lower())
+    try:
+        value = float(text[:-1]) * unit if unit else math.nan
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; expected one such as 90s, 45m, 2h or 1.5d")
+    return value
+
+
 def pair(text: str, option: str, expected: str) -> tuple[str, str]:
     """The two sides of `key=value`.
 

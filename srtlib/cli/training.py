@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from srtlib.cli.arguments import Commands, count, setting
+from srtlib.cli.arguments import Commands, Result, count, duration, setting
 from srtlib.params import Architecture, load_params, parse
 from srtlib.paths import runs_root
 from srtlib.recipes import RECIPES, recipe_for
@@ -35,6 +35,7 @@ def add_to(commands: Commands) -> None:
         sweep,
         "Run the scaling study of a size; finished runs are skipped.",
         "S --dataset synthetic",
+        "M --dataset amazon-pool --budget 2h",
         "RAY_ADDRESS=head:6379 srt sweep L --engine ray --num-gpus 1 --runs /shared/runs",
     )
     one.add_argument("size", help="S, M, L, XL, or a file like params/S.yaml")
@@ -43,6 +44,8 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
     one.add_argument("--workers", type=int, help="local: processes at a time (default: cores, or GPUs)")
+    one.add_argument("--budget", type=duration, help="local: stop after so long, such as 2h; the same command goes on")
+    one.add_argument("--dry-run", action="store_true", help="only show the runs that are left, their FLOPs and minutes")
     one.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
     one.add_argument("--num-gpus", type=float, help="ray: GPUs for each experiment, 0 to 1 (default: 0)")
 
@@ -74,7 +77,7 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
     return summary if distributed.rank() == 0 else None
 
 
-def sweep(options: argparse.Namespace) -> dict[str, Any]:
+def sweep(options: argparse.Namespace) -> Result:
     from srtlib.studies import sweeping
 
     params = load_params(options.size)
@@ -83,9 +86,21 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
     grid = params.grids[options.grid] if options.grid else params.scaling
     pairs = sweeping.grid_experiments(grid, params.scaling.panel_users, options.dataset, options.seed)
     experiments = [experiment for _, experiment in pairs]
-    table = sweeping.sweep(experiments, options.runs, options.workers, engine=options.engine, num_gpus=options.num_gpus)
+    if options.dry_run:
+        return sweeping.expected_costs(experiments, options.runs, options.workers)
+    table = sweeping.sweep(
+        experiments,
+        options.runs,
+        options.workers,
+        engine=options.engine,
+        num_gpus=options.num_gpus,
+        budget=options.budget,
+    )
+    result = {"runs": len(table), "store": options.runs}
+    if table.empty:
+        return result
     best = table.sort_values("valid_ndcg@5").iloc[-1]
-    return {"runs": len(table), "store": options.runs, "best": best["run_id"], "test_ndcg@5": best["test_ndcg@5"]}
+    return {**result, "best": best["run_id"], "test_ndcg@5": best["test_ndcg@5"]}
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, float]:

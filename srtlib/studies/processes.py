@@ -9,19 +9,23 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import cycle, islice
 from multiprocessing import connection, get_context
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import torch
 from tqdm import tqdm
 
 from srtlib.runs.store import is_open
-from srtlib.studies.experiments import Experiment, carry_out, outcome
+from srtlib.studies.experiments import Experiment
 
+T = TypeVar("T")
+Job = Callable[[Experiment, Path, str], T]
+TICK = 1.0  # seconds
 GRACE = 10  # seconds that a worker has for its last step and its checkpoint
 STOPPED = 128 + signal.SIGTERM
 
@@ -35,9 +39,9 @@ class Worker:
         theirs, self._lifeline = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(1, context, _end_with, (theirs,))
 
-    def start(self, experiment: Experiment, store: Path) -> Future[str | None]:
-        """Begin an experiment."""
-        return self._pool.submit(_work, experiment, store, self.device)
+    def start(self, job: Job[T], experiment: Experiment, store: Path) -> Future[T]:
+        """Begin an experiment's job."""
+        return self._pool.submit(_work, job, experiment, store, self.device)
 
     def ask_to_end(self) -> None:
         """Let the step end and a checkpoint be written, then end the process."""
@@ -48,31 +52,63 @@ class Worker:
         self._pool.shutdown()
 
 
-def in_processes(todo: Sequence[Experiment], store: Path, workers: int | None = None) -> Iterator[str | None]:
-    """Each experiment's outcome as it ends: None, or one line about its failure.
+class Workers:
+    """So many processes; on leaving the `with` block they end, at once if they are at something (Ctrl-C).
 
-    A process that is killed ends the experiment that it was at, and no other. Whoever leaves the loop before its end
-    (Ctrl-C) stops the workers.
+    Args:
+        n: processes (default: one for each GPU, or core where there is no GPU).
+        at_most: as many as there are jobs.
     """
-    idle = [Worker(device) for device in islice(cycle(_devices()), min(workers or _default_workers(), len(todo)))]
-    running: dict[Future[str | None], tuple[Experiment, Worker]] = {}
-    queue = deque(todo)
-    try:
-        while queue or running:
-            while queue and idle:
-                experiment, worker = _pop(queue, store), idle.pop()
-                running[worker.start(experiment, store)] = experiment, worker
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                experiment, worker = running.pop(future)
-                killed = isinstance(future.exception(), BrokenProcessPool)
-                idle.append(Worker(worker.device) if killed else worker)
-                yield outcome(experiment, store, future.result)
-    finally:
-        busy = [worker for _, worker in running.values()]
+
+    def __init__(self, n: int | None, at_most: int) -> None:
+        devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        n = min(n or len(devices) or len(os.sched_getaffinity(0)), at_most)
+        self._idle = [Worker(device) for device in islice(cycle(devices or ["cpu"]), n)]
+        self._busy: dict[Future[Any], tuple[Experiment, Worker]] = {}
+
+    def __len__(self) -> int:
+        return len(self._idle) + len(self._busy)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        busy = [worker for _, worker in self._busy.values()]
         for worker in busy:
             worker.ask_to_end()
-        for worker in [*idle, *busy]:
+        for worker in [*self._idle, *busy]:
             worker.join()
+
+    def run(
+        self,
+        job: Job[T],
+        todo: Sequence[Experiment],
+        store: Path,
+        may_start: Callable[[Experiment], bool] = lambda _: True,
+    ) -> Iterator[tuple[Experiment, Future[T]] | None]:
+        """Each experiment's job as it ends, and None every second in which none does.
+
+        A process that is killed ends the job that it was at, and no other.
+
+        Args:
+            job: what is called with an experiment, the store and a device.
+            may_start: asked before an experiment begins; one that may not is left out.
+        """
+        queue = deque(todo)
+        while queue or self._busy:
+            while queue and self._idle:
+                experiment = _pop(queue, store)
+                if may_start(experiment):
+                    worker = self._idle.pop()
+                    self._busy[worker.start(job, experiment, store)] = experiment, worker
+            done = wait(self._busy, TICK, FIRST_COMPLETED).done
+            for future in done:
+                experiment, worker = self._busy.pop(future)
+                killed = isinstance(future.exception(), BrokenProcessPool)
+                self._idle.append(Worker(worker.device) if killed else worker)
+                yield experiment, future
+            if not done:
+                yield None
 
 
 def _pop(queue: deque[Experiment], store: Path) -> Experiment:
@@ -98,16 +134,10 @@ def _watch(lifeline: connection.Connection) -> None:
     os._exit(STOPPED)
 
 
-def _work(experiment: Experiment, store: Path, device: str) -> str | None:
+def _work(job: Job[T], experiment: Experiment, store: Path, device: str) -> T:
     try:
-        return carry_out(experiment, store, device)
+        return job(experiment, store, device)
+    except Exception:
+        raise
     except BaseException:  # asked to end
         os._exit(STOPPED)
-
-
-def _devices() -> list[str]:
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
-
-
-def _default_workers() -> int:
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))

@@ -3,7 +3,9 @@
 Experiments run in processes of this machine, or on a Ray cluster.
 """
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +16,9 @@ from srtlib.data.dataset import Dataset
 from srtlib.params import Grid, Scaling
 from srtlib.paths import runs_root
 from srtlib.recipes import recipe_for
-from srtlib.studies.experiments import Experiment, load_once
-from srtlib.studies.processes import in_processes
+from srtlib.studies.experiments import Experiment, carry_out, load_once, outcome
+from srtlib.studies.forecast import Cost, Timetable, measure
+from srtlib.studies.processes import Workers
 from srtlib.studies.ray_cluster import on_ray
 
 
@@ -91,38 +94,124 @@ def sweep(
     progress_bar: bool = True,
     engine: str = "local",
     num_gpus: float | None = None,
+    budget: float | None = None,
 ) -> pd.DataFrame:
     """Carry out the experiments that `store` has no finished run of; return the runs of all of them, as a table.
 
-    engine: "local" runs `workers` processes at a time, one thread each (default: the cores on a CPU, the GPUs on a
-    GPU machine). "ray" makes each experiment a task of Ray with one core and `num_gpus` (0 to 1, default 0), on the
-    cluster that RAY_ADDRESS names or that runs here, else on one started for the sweep. Every node of a cluster needs
-    srtlib, and the store and the data (SRT_DATA, SRT_HOME) under the same paths, on a file system that they share.
+    Args:
+        experiments: in any order; the longest are begun first, as a few steps of each tell.
+        store: of the runs (default: `runs_root`).
+        workers: of the local engine, processes at a time, one thread each (default: the cores on a CPU, the GPUs on a
+            GPU machine).
+        progress_bar: show how many runs have ended, and how long the others will take.
+        engine: "local", or "ray", which makes each experiment a task of Ray with one core and `num_gpus`, on the
+            cluster that RAY_ADDRESS names or that runs here, else on one started for the sweep. Every node of a
+            cluster needs srtlib, and the store and the data (SRT_DATA, SRT_HOME) under the same paths, on a file
+            system that they share.
+        num_gpus: of a task of Ray, 0 to 1 (default: 0).
+        budget: of the local engine, seconds. A run that would not end in time is not begun; those that are at work
+            when it is over write a checkpoint. A warning says what is left, and the table has what is finished.
 
     Raises SweepError after the last one if any failed; the tracebacks are recorded in their runs.
     """
-    _check_engine(engine, workers, num_gpus)
+    _check_engine(engine, workers, num_gpus, budget)
     store = (store or runs_root()).resolve()
     ids = [experiment.run_id() for experiment in experiments]
     done = runs.finished(store)
     todo = [e for e, run_id in zip(experiments, ids, strict=True) if run_id not in done]
-    if todo:
-        outcomes = on_ray(todo, store, num_gpus or 0) if engine == "ray" else in_processes(todo, store, workers)
-        bar = tqdm(outcomes, desc="runs", total=len(todo), disable=None if progress_bar else True)
-        failures = [outcome for outcome in bar if outcome]
-        if failures:
-            raise SweepError(f"{len(failures)} of {len(todo)} experiments failed: " + "; ".join(failures))
-    if missing := set(ids) - runs.finished(store):
-        raise SweepError(f"{len(missing)} runs are finished but not in {store}: expected a folder that all nodes share")
+    with tqdm(desc="runs", total=len(todo), disable=None if progress_bar and todo else True) as bar:
+        carried_out = (
+            _on_ray(todo, store, num_gpus, bar) if engine == "ray" else _here(todo, store, workers, budget, bar)
+        )
+        failures = [failure for failure in carried_out if failure]
+    if failures:
+        raise SweepError(f"{len(failures)} of {len(todo)} experiments failed: " + "; ".join(failures))
+    finished = runs.finished(store)
+    if missing := set(ids) - finished:
+        if budget is None:
+            where = f"{len(missing)} runs are finished but not in {store}"
+            raise SweepError(f"{where}: expected a folder that all nodes share")
+        warnings.warn(f"{len(missing)} of {len(ids)} runs are left; the same sweep goes on with them", stacklevel=2)
+    if not finished:
+        return pd.DataFrame(columns=list(runs.COLUMNS))
     table = runs.table(store)
-    return table.set_index("run_id").loc[ids].reset_index()
+    return table.set_index("run_id").loc[[one for one in ids if one in finished]].reset_index()
 
 
-def _check_engine(engine: str, workers: int | None, num_gpus: float | None) -> None:
+def expected_costs(
+    experiments: Sequence[Experiment], store: Path | None = None, workers: int | None = None
+) -> pd.DataFrame:
+    """What is left of a sweep, the longest first: run_id, n_interactions, d_model, n_layers, seed, epochs, and the
+    FLOPs and minutes that each run will take (`srtlib.studies.forecast`), infinite where a few steps of it fail.
+
+    Args:
+        experiments, store, workers: as for `sweep`.
+    """
+    store = (store or runs_root()).resolve()
+    done = runs.finished(store)
+    todo = [experiment for experiment in experiments if experiment.run_id() not in done]
+    with Workers(workers, len(todo)) as team:
+        costs = _measured(todo, store, team)
+    rows = [
+        {
+            "run_id": e.run_id(),
+            "n_interactions": e.n_interactions,
+            "d_model": e.recipe.model.d_model,
+            "n_layers": e.recipe.model.n_layers,
+            "seed": e.recipe.train.seed,
+            "epochs": e.recipe.train.epochs,
+            "flops": costs[e.run_id()].flops,
+            "minutes": costs[e.run_id()].seconds / 60,
+        }
+        for e in todo
+    ]
+    columns = ["run_id", "n_interactions", "d_model", "n_layers", "seed", "epochs", "flops", "minutes"]
+    return pd.DataFrame(rows, columns=columns).sort_values("minutes", ascending=False, ignore_index=True)
+
+
+def _here(
+    todo: Sequence[Experiment], store: Path, workers: int | None, budget: float | None, bar: tqdm
+) -> Iterator[str | None]:
+    """Each experiment's outcome as it ends: None, or one line about its failure."""
+    with Workers(workers, len(todo)) as team:
+        costs: dict[str, Cost] = {}
+        if budget is not None or len(todo) > len(team):
+            costs = _measured(todo, store, team)
+        longest_first = sorted(todo, key=lambda e: -costs.get(e.run_id(), Cost()).seconds)
+        timetable = Timetable(costs, len(team), budget)
+        for ended in team.run(carry_out, longest_first, store, lambda e: timetable.may_start(e.run_id())):
+            if ended:
+                experiment, future = ended
+                timetable.ended(experiment.run_id())
+                yield outcome(experiment, store, future.result)
+                bar.update()
+            bar.set_postfix_str(f"about {tqdm.format_interval(timetable.left())} left" if costs else "")
+            if timetable.over:
+                break
+
+
+def _on_ray(todo: Sequence[Experiment], store: Path, num_gpus: float | None, bar: tqdm) -> Iterator[str | None]:
+    """As `_here`."""
+    for failure in on_ray(todo, store, num_gpus or 0) if todo else ():
+        bar.update()
+        yield failure
+
+
+def _measured(todo: Sequence[Experiment], store: Path, team: Workers) -> dict[str, Cost]:
+    """What each run will cost, by its id."""
+    ended = (one for one in team.run(measure, todo, store) if one)
+    return {e.run_id(): Cost() if future.exception() else future.result() for e, future in ended}
+
+
+def _check_engine(engine: str, workers: int | None, num_gpus: float | None, budget: float | None) -> None:
     if engine not in ("local", "ray"):
         raise ValueError(f"engine {engine!r} is not known; expected local or ray")
     if engine == "ray" and workers is not None:
         raise ValueError("workers is for the local engine: Ray runs as many experiments as its cluster has room for")
+    if engine == "ray" and budget is not None:
+        raise ValueError("budget is for the local engine: what Ray has begun, it ends")
+    if budget is not None and not 0 < budget < math.inf:
+        raise ValueError(f"budget={budget}: expected a positive number of seconds")
     if engine == "local" and num_gpus is not None:
         raise ValueError("num_gpus is for the Ray engine: the local one gives each experiment a GPU if there is one")
     if not 0 <= (num_gpus or 0) <= 1:

@@ -145,6 +145,23 @@ def test_a_sweep_with_a_failing_experiment_finishes_the_others_and_exits_1(
     assert failed["error"].startswith("Traceback")
 
 
+def test_a_dry_run_shows_the_grid_and_runs_nothing(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = {"interactions": [150], "models": [{"d_model": 4}, {"d_model": 8}], "panel_users": 30}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"scaling": study}))
+    store = tmp_path / "runs"
+    command = ["sweep", str(tmp_path / "tiny.yaml"), "--dataset", folder, "--runs", str(store), "--workers", "1"]
+    assert main([*command, "--dry-run", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert sorted(row["d_model"] for row in rows) == [4, 8]
+    assert all(row["flops"] > 0 and row["minutes"] > 0 for row in rows)
+    assert main([*command, "--budget", "0.001s"]) == 0
+    printed = capsys.readouterr()
+    assert "2 of 2 runs are left; the same sweep goes on with them" in printed.err
+    assert not store.exists() or not runs.finished(store)
+
+
 def test_two_processes_learn_what_one_does(folder: str, tmp_path: Path) -> None:
     """Same global batches, no dropout, no sampling: gradients and so weights agree up to rounding."""
     exact = ["--set", "objective=full_softmax", "--set", "dropout=0", "--device", "cpu"]

@@ -10,8 +10,8 @@ import pytest
 
 from srtlib import runs
 from srtlib.params import Grid, Scaling
-from srtlib.studies import sweeping
 from srtlib.studies.experiments import Experiment
+from srtlib.studies.processes import Worker
 from srtlib.studies.sweeping import SweepError, grid_experiments, grid_table, scaling_experiments, subsets, sweep
 
 STUDY = Scaling.model_validate(
@@ -37,7 +37,7 @@ def test_a_study_is_a_grid_and_runs_once(folder: str, tmp_path: Path, monkeypatc
     first = sweep(experiments, tmp_path, workers=2)
     assert sorted(first["n_interactions"].unique()) == sorted({e.n_interactions for e in experiments})
     assert first["panel_n_items"].nunique() == first["panel_fingerprint"].nunique() == 1
-    monkeypatch.setattr(sweeping, "in_processes", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(Worker, "start", lambda *_: pytest.fail("ran again"))
     pd.testing.assert_frame_equal(sweep(experiments, tmp_path), first)
 
 
@@ -97,6 +97,9 @@ def test_a_killed_process_ends_its_own_experiment_only(folder: str, tmp_path: Pa
     [
         ({"engine": "slurm"}, "engine 'slurm' is not known; expected local or ray"),
         ({"engine": "ray", "workers": 2}, "workers is for the local engine"),
+        ({"engine": "ray", "budget": 60}, "budget is for the local engine"),
+        ({"budget": 0}, "budget=0: expected a positive number of seconds"),
+        ({"budget": float("nan")}, "budget=nan: expected a positive number of seconds"),
         ({"num_gpus": 1}, "num_gpus is for the Ray engine"),
         ({"engine": "ray", "num_gpus": 2}, "num_gpus=2: .* expected 0 to 1"),
     ],
