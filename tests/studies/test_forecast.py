@@ -22,13 +22,13 @@ STUDY = Scaling.model_validate(
         "train": {"epochs": 3, "n_negatives": 8, "batch_size": 64},
     }
 )
-ENDLESS = STUDY.model_copy(update={"train": {**STUDY.train, "epochs": 10**6, "eval_every": 10**5}})
+ENDLESS = STUDY.model_copy(update={"train": {**STUDY.train, "epochs": 20_000}})
 
 
 def test_flops_are_those_that_the_run_will_record(folder: str, tmp_path: Path) -> None:
     for experiment in scaling_experiments(STUDY, folder):
-        cost = measure(experiment, tmp_path, "cpu")
-        assert not list(tmp_path.iterdir())
+        cost = measure(experiment, tmp_path / "none", "cpu")
+        assert not (tmp_path / "none").exists()
         sample, panel = experiment.data()
         _, summary = train(experiment.recipe, sample, tmp_path / "runs", panel=panel, progress_bar=False)
         assert cost.flops == pytest.approx(summary["flops"], rel=0.05)
@@ -65,12 +65,13 @@ def test_what_is_at_work_when_the_budget_is_over_can_go_on(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = scaling_experiments(ENDLESS, folder)[0]
-    monkeypatch.setattr(sweeping, "_measured", lambda *_: {experiment.run_id(): Cost(0, 0)})  # as if it were short
+    run = tmp_path / experiment.run_id()
+    monkeypatch.setattr(sweeping, "_measured", lambda *_: {run.name: Cost(0, 0)})  # as if it were short
+    monkeypatch.setattr(Timetable, "over", property(lambda _: (run / "metrics.jsonl").exists()))
     with pytest.warns(UserWarning, match="1 of 1 runs are left"):
-        sweep([experiment], tmp_path, workers=1, progress_bar=False, budget=20)
-    assert not is_open(tmp_path / experiment.run_id())
-    assert list(tmp_path.glob("*/checkpoints/step-*"))
-    assert measure(experiment, tmp_path, "cpu").flops < measure(experiment, tmp_path / "other", "cpu").flops
+        sweep([experiment], tmp_path, workers=1, progress_bar=False, budget=600)
+    assert not is_open(run)
+    assert list(run.glob("checkpoints/step-*"))
     assert not runs.finished(tmp_path)
 
 

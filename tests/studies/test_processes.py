@@ -60,7 +60,7 @@ ENDLESS = Scaling.model_validate(
         "interactions": [400],
         "models": [{"d_model": 4}, {"d_model": 8}],
         "panel_users": 30,
-        "train": {"epochs": 10**6, "n_negatives": 8, "batch_size": 128, "eval_every": 10**5},
+        "train": {"epochs": 20_000, "n_negatives": 8, "batch_size": 128, "eval_every": 1000},
     }
 )
 
@@ -75,7 +75,7 @@ def test_workers_end_with_their_parent(how: signal.Signals, folder: str, tmp_pat
     workers = children(process.pid)
     assert workers
     process.send_signal(how)
-    until(lambda: process.poll() is not None and not any(alive(pid) for pid in workers), GRACE + 20)
+    until(lambda: process.poll() is not None and not any(alive(pid) for pid in workers), GRACE + 60)
     assert not is_open(store / ids[0])
     if how == signal.SIGINT:
         assert process.stderr is not None
