@@ -4,7 +4,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,25 @@ from srtlib.params import Scaling
 from srtlib.studies.sweeping import scaling_experiments, sweep
 if __name__ == "__main__":
     study = Scaling.model_validate_json(sys.argv[1])
-    sweep(scaling_experiments(study, sys.argv[2]), Path(sys.argv[3]), workers=int(sys.argv[4]), progress_bar=False)
+    sweep(scaling_experiments(study, sys.argv[2]), Path(sys.argv[3]), workers=1, progress_bar=False)
 """
 
 
-def start(study: Scaling, folder: str, store: Path, workers: int) -> subprocess.Popen[str]:
+@contextmanager
+def started(study: Scaling, folder: str, store: Path) -> Iterator[subprocess.Popen[str]]:
+    """A sweep with one worker in a process of its own."""
     program = store.parent / "program.py"
     program.write_text(PROGRAM)
-    return subprocess.Popen(
-        [sys.executable, str(program), study.model_dump_json(), folder, str(store), str(workers)],
+    process = subprocess.Popen(
+        [sys.executable, str(program), study.model_dump_json(), folder, str(store)],
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # where tests run may ignore it
     )
+    try:
+        yield process
+    finally:
+        process.kill()
 
 
 def until(true: Callable[[], bool], seconds: float) -> None:
@@ -70,16 +77,16 @@ def test_workers_end_with_their_parent(how: signal.Signals, folder: str, tmp_pat
     """The signal goes to the parent alone."""
     store = tmp_path / "runs"
     ids = [experiment.run_id() for experiment in scaling_experiments(ENDLESS, folder)]
-    process = start(ENDLESS, folder, store, workers=1)
-    until(lambda: is_open(store / ids[0]) or process.poll() is not None, 120)
-    workers = children(process.pid)
-    assert workers
-    process.send_signal(how)
-    until(lambda: process.poll() is not None and not any(alive(pid) for pid in workers), GRACE + 60)
-    assert not is_open(store / ids[0])
-    if how == signal.SIGINT:
-        assert process.stderr is not None
-        assert process.stderr.read().splitlines()[-1] == "KeyboardInterrupt"  # nothing that was left behind is named
+    with started(ENDLESS, folder, store) as process:
+        until(lambda: any(is_open(store / one) for one in ids) or process.poll() is not None, 120)
+        workers = children(process.pid)
+        assert workers
+        process.send_signal(how)
+        until(lambda: process.poll() is not None and not any(alive(pid) for pid in workers), GRACE + 60)
+        assert not any(is_open(store / one) for one in ids)
+        if how == signal.SIGINT:
+            assert process.stderr is not None
+            assert process.stderr.read().splitlines()[-1] == "KeyboardInterrupt"  # and no word of leaks
 
 
 def test_two_sweeps_share_a_store(folder: str, tmp_path: Path) -> None:
@@ -87,9 +94,9 @@ def test_two_sweeps_share_a_store(folder: str, tmp_path: Path) -> None:
     study = ENDLESS.model_copy(update={"train": {**ENDLESS.train, "epochs": 100}})
     experiments = scaling_experiments(study, folder)
     store = tmp_path / "runs"
-    other = start(study, folder, store, workers=1)
-    until(lambda: any(is_open(store / e.run_id()) for e in experiments) or other.poll() is not None, 120)
-    mine = sweep(experiments, store, workers=1, progress_bar=False)
-    assert other.wait() == 0
-    assert mine["run_id"].tolist() == [e.run_id() for e in experiments]
-    assert set(mine["run_id"]) == set(runs.table(store)["run_id"])
+    with started(study, folder, store) as other:
+        until(lambda: any(is_open(store / e.run_id()) for e in experiments) or other.poll() is not None, 120)
+        mine = sweep(experiments, store, workers=1, progress_bar=False)
+        assert other.wait() == 0
+        assert mine["run_id"].tolist() == [e.run_id() for e in experiments]
+        assert set(mine["run_id"]) == set(runs.table(store)["run_id"])
