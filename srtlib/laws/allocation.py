@@ -54,6 +54,8 @@ class Allocation:
         """(N*, D*) at each C, in the units of the runs' columns."""
         k_N, a, k_D, b = self.params.values()
         C = np.asarray(C, dtype=float)
+        if not (np.isfinite(C) & (C > 0)).all():
+            raise ValueError("compute holds values that are not positive and finite")
         return k_N * C**a, k_D * C**b
 
     def band(self, C: npt.ArrayLike, level: float = 0.95) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

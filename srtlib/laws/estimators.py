@@ -15,6 +15,7 @@ lies more than a decade beyond their runs, and refuse what no NDCG can be.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -259,6 +260,7 @@ class DataEstimator:
         Raises ValueError where the form leaves [0, 1].
         """
         D, ranges = _positive("interactions", interactions), self.law.ranges
+        _positive("gain", gain)
         params = self.law.samples
         enough, spread = float(_enough(self.law.params)), _quantile(_enough(params), level)
         sizes = np.broadcast_to(min(enough, ranges["N"][1]) if N is None else _positive("N", N), D.shape)
@@ -328,12 +330,22 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _save(path: Path | str, data: Mapping[str, Any]) -> None:
-    write_text(Path(path), json.dumps(data))
+    write_text(Path(path), json.dumps({**data, "sha256": _digest(data)}))
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _load(path: Path | str, kind: type) -> dict[str, Any]:
-    data = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        data = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} holds no {kind.__name__}: it is no JSON, or cut") from None
     expected = {f.name for f in fields(kind)}
+    digest = data.pop("sha256", None) if isinstance(data, dict) else None
     if not isinstance(data, dict) or set(data) != expected:
         raise ValueError(f"{path} holds no {kind.__name__}: expected the keys {', '.join(sorted(expected))}")
+    if digest != _digest(data):
+        raise ValueError(f"{path} is not what was saved (its SHA-256 differs)")
     return data

@@ -173,6 +173,8 @@ def isoflop(
     x, y, run, size = columns.compute, columns.quality, columns.run, columns.size
     check_table(curves, (run, x, y, size))
     grid = levels(curves[x], budgets) if isinstance(budgets, int) else np.asarray(budgets, dtype=float)
+    if not (grid.size and (np.isfinite(grid) & (grid > 0)).all()):
+        raise ValueError(f"budgets is {budgets!r}; expected positive, finite amounts of {x}, or how many")
     _, values, names = interpolate(curves, columns, grid=grid)
     sizes = curves.groupby(run)[size].first().loc[names].to_numpy(float)
     labels, sign = alike(np.log(sizes)), 1 if metric else -1

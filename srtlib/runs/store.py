@@ -4,7 +4,7 @@
 
     <root>/<run_id>/config.json     the whole configuration; the same configuration is the same run
                     metrics.jsonl   one JSON object per logged row, appended and synced
-                    summary.json    written once, when the run finished or failed
+                    summary.json    written once, when the run finished or failed; with the SHA-256 of all three
 
 >>> import tempfile
 >>> config = {"dataset": {"name": "tiny"}, "model": {"d_model": 8}, "train": {"epochs": 1}, "seed": 0}
@@ -24,11 +24,13 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
 from srtlib.paths import write_text
+
+FILES = ("config.json", "metrics.jsonl")
 
 
 class RunLockedError(RuntimeError):
@@ -131,7 +133,9 @@ class Run:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Record the outcome; the run counts as finished from here on."""
-        write_text(self.path / "summary.json", _dumps({**summary, "status": "finished"}, indent=2))
+        plain = json.loads(_dumps({**summary, "status": "finished"}))
+        whole = plain | {"sha256": _digests(self.path, plain)}
+        write_text(self.path / "summary.json", _dumps(whole, indent=2))
 
     def fail(self, error: str) -> None:
         """Record why the run ended (the text of the traceback); it may be opened and continued later."""
@@ -161,32 +165,92 @@ def _lock(path: Path) -> FileLock:
 
 
 def finished(root: Path | str) -> set[str]:
-    """Ids of the finished runs of a store (of none, if the folder is not there yet)."""
-    return {path.name for path in finished_paths(Path(root))}
+    """Ids of the finished runs of a store (of none, if the folder is not there yet); damaged ones do not count."""
+    return {run.id for run in finished_runs(Path(root))}
 
 
-def finished_paths(root: Path) -> Iterator[Path]:
-    """The folders of the finished runs of a store."""
+class Recorded(NamedTuple):
+    """What a finished run left on disk."""
+
+    id: str
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def finished_runs(root: Path) -> Iterator[Recorded]:
+    """The finished runs of a store. One whose files are damaged is named in a warning and left out."""
     for config in sorted(root.glob("*/config.json")):
-        if read_summary(config.parent).get("status") == "finished":
-            yield config.parent
+        try:
+            if read_summary(config.parent).get("status") == "finished":
+                yield _read(config.parent)
+        except (ValueError, OSError) as error:
+            warnings.warn(f"a damaged run is left out: {error}; delete its folder to run it again", stacklevel=2)
+
+
+def _read(path: Path) -> Recorded:
+    config, summary, rows = _json_object(path / "config.json"), read_summary(path), read_rows(path)
+    parts = (
+        (config, "config.json", ("dataset", "model", "train", "transfer", "panel")),
+        (summary, "summary.json", ("params",)),
+    )
+    for values, name, sections in parts:
+        for section in sections:
+            if not isinstance(values.get(section, {}), dict):
+                raise ValueError(f"{path / name}: {section} is no JSON object")
+    return Recorded(path.name, config, summary, rows)
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """The summary of the run in the folder `path`; empty while it has none."""
-    try:
-        return json.loads((path / "summary.json").read_text())
-    except FileNotFoundError:
+    """The summary of the run in the folder `path`; empty while it has none.
+
+    Raises ValueError where it is damaged, or where it says that the run's other files were others when it was written.
+    """
+    if not (path / "summary.json").exists():
         return {}
+    summary = _json_object(path / "summary.json")
+    if not isinstance(summary.get("status"), str):
+        raise ValueError(f"{path / 'summary.json'} has no status: expected what `Run.finish` or `Run.fail` wrote")
+    recorded = summary.pop("sha256", None)
+    if recorded is not None:
+        for name, digest in _digests(path, summary).items():
+            if not isinstance(recorded, dict) or recorded.get(name) != digest:
+                raise ValueError(f"{path / name} is not what it was when the run ended (its SHA-256 differs)")
+    return summary
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The logged rows of the run in the folder `path`; a last line that a kill cut short is left out."""
-    try:
-        text = (path / "metrics.jsonl").read_text()
-    except FileNotFoundError:
+    """The logged rows of the run in the folder `path`; a last line that a kill cut short is left out.
+
+    Raises ValueError that names the line that is no JSON object.
+    """
+    file = path / "metrics.jsonl"
+    if not file.exists():
         return []
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    data = file.read_bytes()
+    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    return [_object(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _digests(path: Path, summary: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of a run's files; of the summary, without itself."""
+    files = {name: (path / name).read_bytes() if (path / name).exists() else b"" for name in FILES}
+    files["summary.json"] = json.dumps(summary, sort_keys=True).encode()
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    return _object(path.read_bytes(), str(path))
+
+
+def _object(data: bytes, place: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):  # of text that is no JSON, or no UTF-8
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is {'no' if data else 'empty, expected a'} JSON object")
+    return value
 
 
 def _ends_with_newline(file: Any, size: int) -> bool:

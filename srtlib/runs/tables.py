@@ -8,6 +8,7 @@ stores with the parameter names of the authors' code, such as the authors' own (
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import pandas as pd
 
 from srtlib.paths import project_root, write_text
 from srtlib.runs.published import read_mlflow
-from srtlib.runs.store import finished_paths, read_rows, read_summary
+from srtlib.runs.store import finished_runs
 
 
 class Column(NamedTuple):
@@ -179,15 +180,13 @@ def _locate(source: Path | str) -> Path:
 
 def _read_store(root: Path, kind: str) -> pd.DataFrame:
     records = []
-    for path in finished_paths(root):
-        config, summary = json.loads((path / "config.json").read_text()), read_summary(path)
-        run = {"run_id": path.name, **_config_columns(config)}
+    for recorded in finished_runs(root):
+        run = {"run_id": recorded.id, **_config_columns(recorded.config)}
         if kind == "runs":
-            records.append({**run, **_summary_columns(summary)})
+            records.append({**run, **_summary_columns(recorded.summary)})
         else:
-            run |= _summary_columns({"params": summary.get("params", {})})
-            rows = read_rows(path)
-            records += [{**run, **row} for row in rows if any(key.startswith("valid_") for key in row)]
+            run |= _summary_columns({"params": recorded.summary.get("params", {})})
+            records += [{**run, **row} for row in recorded.rows if any(key.startswith("valid_") for key in row)]
     return pd.DataFrame.from_records(records)
 
 
@@ -224,13 +223,14 @@ def _summary_columns(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_file(path: Path, kind: str) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        frame = pd.read_parquet(path)
-    elif ".csv" in path.suffixes:
-        hashes = dict.fromkeys(["run_id", "dataset_fingerprint", "version", "commit"], str)
-        frame = pd.read_csv(path, dtype=hashes)
-    else:
+    hashes = dict.fromkeys(["run_id", "dataset_fingerprint", "version", "commit"], str)
+    if path.suffix != ".parquet" and ".csv" not in path.suffixes:
         raise ValueError(f"cannot read runs from {path}: expected .csv, .parquet, .sqlite or .sqlite.bz2")
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=hashes)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is no table of {kind} as `export` writes it, or is damaged: {reason}") from error
     for name in ["run_id"] if kind == "runs" else ["run_id", "epoch"]:
         if name not in frame:
             raise ValueError(f"{path} has no column {name!r}: not a table of {kind}")

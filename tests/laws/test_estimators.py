@@ -142,3 +142,41 @@ def test_bad_budgets_and_tables_are_named(
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "list", "other number", "wrong type", "binary"])
+def test_a_damaged_estimator_is_named_in_one_line(
+    by_compute: ComputeEstimator, by_data: DataEstimator, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "estimator.json"
+    for estimator in (by_compute, by_data):
+        estimator.save(path)
+        text = path.read_text()
+        damaged = {
+            "empty": "", "cut": text[: len(text) // 2], "list": "[1]", "binary": "\x00" + text,
+            "other number": text.replace(": 0.", ": 1.", 1),
+            "wrong type": text.replace('"law": {', '"law": {"x": 1, ', 1),
+        }[kind]  # fmt: skip
+        assert damaged != text
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match=r"estimator\.json (holds no|is not what was saved)") as error:
+            type(estimator).load(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0])
+def test_what_no_amount_can_be_is_refused(by_compute: ComputeEstimator, by_data: DataEstimator, bad: float) -> None:
+    calls = [
+        lambda: by_compute.predict(bad),
+        lambda: by_compute.predict(hours=bad),
+        lambda: by_compute.allocation.predict(bad),
+        lambda: by_compute.law.predict(C=bad),
+        lambda: by_data.predict(bad),
+        lambda: by_data.predict(1e6, N=bad),
+        lambda: by_data.predict(1e6, gain=bad),
+        lambda: by_data.predict(1e6, level=bad),
+        lambda: Machine(price=bad),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"expected|not positive and finite"):
+            call()

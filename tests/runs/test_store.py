@@ -72,7 +72,7 @@ def test_life_of_a_run(tmp_path: Path) -> None:
     assert runs.finished(tmp_path) == {runs.run_id(CONFIG)}
     assert Run.open(tmp_path, CONFIG).rows() == [{"step": 1, "x": 0.5}, {"step": 2, "x": 0.25}]
     assert json.loads((run.path / "config.json").read_text()) == CONFIG
-    assert json.loads((run.path / "summary.json").read_text()) == {"flops": 7, "status": "finished"}
+    assert runs.read_summary(run.path) == {"flops": 7, "status": "finished"}
 
 
 def test_what_is_not_json_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
