@@ -1,7 +1,9 @@
-"""A law of compute of your own: a logistic curve that starts at zero, y = A / (1 + exp(-k (ln C - m))).
+"""A law of your own: a logistic curve that starts at zero, y = A / (1 + exp(-k (ln C - m))).
 
-Importing this module makes `laws.fit("logistic", ...)` and `srt plan --form logistic` know it.
+python tests/examples/law.py
 """
+
+import sys
 
 import numpy as np
 from scipy.special import expit
@@ -18,14 +20,14 @@ def logistic(theta: Array, x: Inputs, sign: int) -> tuple[Array, Array]:
     return y, np.stack([y, slope * z, slope * k * sign], -1)
 
 
+formulas = ("A / (1 + exp(k (ln C - m)))", "A / (1 + exp(-k (ln C - m)))")  # of a loss, of a metric
 FORMS["logistic"] = Form(
-    name="logistic",
-    inputs=("C",),
-    params=("A", "k", "m"),
-    formulas=("A / (1 + exp(k (ln C - m)))", "A / (1 + exp(-k (ln C - m)))"),
-    value=logistic,
-    logs=("A",),  # positive
-    grid={"k": (0.1, 0.3, 0.8), "m": (-8.0, 0.0, 8.0)},  # where searches start; the other parameters enter linearly
-    bounds={"k": (0.01, 3.0), "m": (-30.0, 30.0)},
-    shift={"m": (None, "C", 1)},  # inputs are centred: m moves by the mean of ln C
-)
+    "logistic", ("C",), ("A", "k", "m"), formulas, logistic, logs=("A",),  # A is positive
+    grid={"k": (0.1, 0.3, 0.8), "m": (-8.0, 0.0, 8.0)}, bounds={"k": (0.01, 3.0), "m": (-30.0, 30.0)},
+    shift={"m": (None, "C", 1)},  # ln C is centred in the search: m moves by its mean
+)  # fmt: skip
+
+if __name__ == "__main__":
+    from srtlib.cli.main import main
+
+    sys.exit(main("plan --runs results/beauty_M --compute 1e12 --form logistic".split()))
