@@ -30,7 +30,7 @@ from srtlib.laws.law import tails
 
 PARAMS = ("k_N", "a", "k_D", "b")
 APPROACHES = ("envelope", "isoflop", "parametric")
-USABLE = 0.5  # share of resamples in which an approach must answer to count in `combined`
+USABLE = 0.9  # share of resamples in which an approach must answer to count in `combined`
 N_LEVELS = {"envelope": 100, "isoflop": 12}  # amounts of compute looked at
 
 
@@ -129,7 +129,7 @@ def allocate(
 def combined(curves: pd.DataFrame, columns: Columns = CURVES, **sampling: Any) -> Allocation:
     """The geometric mean of the approaches that the runs allow, with a band that holds their disagreement.
 
-    An approach counts when it answers in at least half of the resamples and no parameter of its law is at a bound; when
+    An approach counts when it answers in nine of ten resamples and no parameter of its law is at a bound; when
     none does, the first that answers at all. The resamples of those that count are pooled with equal weight. `approach`
     of the result names them.
 
