@@ -196,6 +196,11 @@ def test_the_design_is_small_and_has_no_circle() -> None:
     assert nx.is_directed_acyclic_graph(imports)
 
 
+def test_no_module_is_longer_than_a_room() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "srtlib").rglob("*.py")}
+    assert {str(path): n for path, n in lines.items() if n > 400} == {}
+
+
 def test_commands_in_the_readme_and_in_ci_exist() -> None:
     command = re.compile(r"\bmake ([a-z][a-z-]*)")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -115,7 +115,7 @@ def test_unknown_items_are_dropped_and_counted_or_refused(recommender: Recommend
 
 def test_users_without_a_history_get_what_was_popular_in_training(recommender: Recommender, dataset: Dataset) -> None:
     log = pd.DataFrame({"user_id": ["new", "ann", "gone"], "item_id": [None, "i1", "x"]})
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True, action="always") as told:
         offers = recommender.recommend(log, k=4)
     assert [str(w.message) for w in told] == [
         "1 of 2 interactions name items outside the catalogue, 'x' first; they are dropped",
