@@ -157,6 +157,7 @@ def test_an_interrupted_step_leaves_nothing_and_restarts(
     assert table.equals(counts[table.index])
 
 
+@pytest.mark.filterwarnings("ignore:no reviews_Beauty_5")
 def test_steps_run_in_part_and_say_what_they_need(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRT_HOME", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="run the step items first"):
@@ -175,6 +176,7 @@ def test_another_seed_does_not_overwrite(raw: Path, counts: pd.Series) -> None:
         prepare(raw, EVERYDAY, seed=1, **SMALL)
 
 
+@pytest.mark.filterwarnings("ignore:the ratings of users who may be sampled")
 def test_a_trial_reads_the_first_ratings_and_keeps_apart(
     home: Path, raw: Path, world: dict[str, Any], counts: pd.Series
 ) -> None:
