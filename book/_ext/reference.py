@@ -14,8 +14,8 @@ SECTION = """
 ```
 """
 SHORT = [  # what types of numpy stand for, written out -> their names
-    (r"(\w+\.)*_Buffer \| (\w+\.)*_SupportsArray.*?complex \| bytes \| str\]", "ArrayLike"),
-    (r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"ndarray[\1]"),
+    (r"[~\w.]*_?Buffer \| [~\w.]*_SupportsArray.*?complex \| bytes \| str\]", "ArrayLike"),
+    (r"([~\w.]*ndarray)\[tuple\[[~\w.]*Any, \.\.\.\], [~\w.]*dtype\[([~\w.]+)\]\]", r"\1[\2]"),
 ]
 
 
