@@ -1,6 +1,6 @@
 import sys
 
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

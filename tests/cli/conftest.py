@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 
 SMALL = ["--d-model", "8", "--set", "n_negatives=16", "--set", "batch_size=100", "--set", "epochs=2"]
 

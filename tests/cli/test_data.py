@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 
 
 def test_data_commands(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

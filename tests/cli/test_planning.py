@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 from srtlib.laws.planner import plan
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 from srtlib.serving.recommender import Recommender
 
 

@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from srtlib import runs
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 from tests.cli.conftest import SMALL
 
 
@@ -94,7 +94,7 @@ def test_a_signal_leaves_a_checkpoint_and_the_same_command_goes_on(
 
 LIMITED = """
 import resource, sys
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 sys.exit(main(sys.argv[1:]))
 """

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from srtlib import runs
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 from srtlib.params import Scaling
 from srtlib.studies.sweeping import SweepError, scaling_experiments, sweep
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 from srtlib.data.importing import import_data
 from srtlib.data.loading import load_dataset
 from srtlib.data.preparing import SOURCES, prepare_data

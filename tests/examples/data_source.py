@@ -23,6 +23,6 @@ def prepare_movielens(raw: Path, seed: int = 0) -> pd.DataFrame:
 SOURCES["movielens"] = prepare_movielens
 
 if __name__ == "__main__":
-    from srtlib.cli.main import main
+    from srtlib.cli.entry import main
 
     sys.exit(main(["data", "prepare", "movielens", "--raw", sys.argv[1]]))

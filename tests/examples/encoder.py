@@ -30,6 +30,6 @@ class Letters(ItemEncoder):
 ENCODERS["letters"] = Letters
 
 if __name__ == "__main__":
-    from srtlib.cli.main import main
+    from srtlib.cli.entry import main
 
     sys.exit(main("train synthetic --d-model 8 --set encoder=letters --set epochs=1".split()))

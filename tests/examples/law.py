@@ -28,6 +28,6 @@ FORMS["logistic"] = Form(
 )  # fmt: skip
 
 if __name__ == "__main__":
-    from srtlib.cli.main import main
+    from srtlib.cli.entry import main
 
     sys.exit(main("plan --runs results/beauty_M --compute 1e12 --form logistic".split()))

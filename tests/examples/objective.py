@@ -24,6 +24,6 @@ class BinaryCrossEntropy:
 OBJECTIVES["binary_cross_entropy"] = BinaryCrossEntropy()
 
 if __name__ == "__main__":
-    from srtlib.cli.main import main
+    from srtlib.cli.entry import main
 
     sys.exit(main("train synthetic --d-model 8 --set objective=binary_cross_entropy --set epochs=1".split()))

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 from srtlib.data.engines.duckdb import DuckDB
 from srtlib.data.engines.engine import connect
 from srtlib.data.engines.interrupts import interruptible

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 
 
 def test_every_command_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,7 +26,7 @@ def test_every_command_shows_an_example(capsys: pytest.CaptureFixture[str]) -> N
 
 WITHOUT_TORCH = """
 import sys
-from srtlib.cli.main import main
+from srtlib.cli.entry import main
 try:
     main(sys.argv[1:])
 finally:
