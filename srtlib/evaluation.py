@@ -56,9 +56,11 @@ def evaluate(
     """NDCG, HR and MRR at each k, and the loss (nats), of predicting every user's held-out item.
 
     Args:
+        model: the ranker.
+        dataset: whose users and catalogue.
         split: "valid" or "test", the last item but one or the last.
-        protocol: among which items it is ranked: "full", "sampled:N" or "paper:N" (`srtlib.params.PROTOCOLS`).
-            Fewer candidates are easier: do not compare across protocols.
+        protocol: among which items it is ranked: "full", "sampled:N" or "paper:N" (`srtlib.params.PROTOCOLS`). Fewer
+            candidates are easier: do not compare across protocols.
         ks: lengths of the list that is looked at.
         exclude_seen: leave the user's own history out of the candidates (the paper does not).
         seed: of the candidates that are drawn.
@@ -81,7 +83,11 @@ def ranks(
 ) -> np.ndarray:
     """Rank of each user's target, float [users]: 1 + items scored higher + half of those scored equal.
 
-    Arguments and what is raised are those of `judge`.
+    Args:
+        model, dataset, split, protocol, exclude_seen, seed: as in `evaluate`.
+        features, batch_tokens, chunk: as in `judge`.
+
+    Raises what `evaluate` raises.
     """
     return judge(model, dataset, split, protocol, exclude_seen, seed, features, batch_tokens, chunk).ranks
 
@@ -117,11 +123,12 @@ def judge(
     Memory is bounded by `batch_tokens` x D and users of a batch x `chunk` scores, besides the item vectors.
 
     Args:
+        model, dataset, split, protocol, exclude_seen, seed: as in `evaluate`.
         features: what the item encoder reads of the catalogue (default: `model.features(dataset)`).
         batch_tokens: packed tokens of a forward pass.
         chunk: items scored at a time.
 
-    The others, and what is raised, are those of `evaluate`.
+    Raises what `evaluate` raises.
     """
     among = parse_protocol(protocol)
     was_training = model.training
@@ -153,7 +160,11 @@ def judge(
 
 
 def random_ndcg(n_items: int, k: int) -> float:
-    """Expected NDCG@k of a random order of `n_items` candidates.
+    """Expected NDCG@k of a random order of the candidates.
+
+    Args:
+        n_items: how many candidates.
+        k: length of the list that is looked at.
 
     >>> round(random_ndcg(10, 10), 4) == round(sum(1 / math.log2(1 + r) for r in range(1, 11)) / 10, 4)
     True

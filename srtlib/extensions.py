@@ -7,7 +7,14 @@ T = TypeVar("T")
 
 
 def look_up(table: Mapping[str, T], name: str, what: str) -> T:
-    """The entry of that name. Raises ValueError for a name that the table lacks; it lists those that it has.
+    """The entry of that name.
+
+    Args:
+        table: what can be named.
+        name: the entry's.
+        what: kind of the entries, in a word, for the error.
+
+    Raises ValueError for a name that the table lacks; it lists those that it has.
 
     >>> look_up({"linear": 1, "cosine": 2}, "cosin", "schedule")
     Traceback (most recent call last):

@@ -77,7 +77,12 @@ LATER: dict[str, Any] = {"later": True}
 
 
 def later_field(default: Any, **given: Any) -> Any:
-    """A parameter that came after runs were recorded: at its default these keep their identity."""
+    """A parameter that came after runs were recorded: at its default these keep their identity.
+
+    Args:
+        default: of the parameter.
+        given: more of pydantic's `Field`, such as bounds.
+    """
     return Field(default, json_schema_extra=LATER, **given)
 
 
@@ -277,7 +282,14 @@ P = TypeVar("P", bound=Params)
 
 
 def parse(model: type[P], values: object, source: str) -> P:
-    """Validate `values`, turning every complaint into one line that names the key.
+    """Parameters from values that are to be validated.
+
+    Args:
+        model: their class.
+        values: a mapping of their names to values.
+        source: where the values come from, named in errors.
+
+    Raises ValueError, every complaint in one line that names the key.
 
     >>> parse(Architecture, {"d_model": 64, "layers": 2}, "example")
     Traceback (most recent call last):

@@ -31,6 +31,10 @@ def paper_recipe(
     They depend on neither the amount of data nor its text fields. Source: the authors' configuration files and
     recorded runs.
 
+    Args:
+        architecture: width, layers, heads.
+        n_targets, fields: of the data set; neither counts.
+
     >>> paper_recipe(Architecture(d_model=256, n_layers=8)).train.learning_rate
     0.0001
     """
@@ -73,8 +77,13 @@ def srtlib_recipe(
 ) -> Recipe:
     """The default: pre-norm, every position supervised, shared negatives, AdamW, warm-up and linear decay.
 
-    `n_targets` is the number of training targets: small data get more dropout and smaller batches. Wide models get more
-    dropout and a lower rate. Chosen on the validation part of Amazon Beauty.
+    Small data get more dropout and smaller batches, wide models more dropout and a lower rate. Chosen on the validation
+    part of Amazon Beauty.
+
+    Args:
+        architecture: width, layers, heads.
+        n_targets: training targets of the data set.
+        fields: text fields of the data set that the model reads.
 
     >>> srtlib_recipe(Architecture(d_model=128), n_targets=10_000).train.supervise
     'all'
@@ -118,6 +127,7 @@ def recipe_for(
 
     Args:
         name: a key of `RECIPES`.
+        architecture: width, layers, heads.
         dataset: what is trained on; its number of training targets and its text fields count.
         settings: model or training parameters (`ModelParams`, `TrainParams`) that differ from the recipe's.
         seed: of everything random.

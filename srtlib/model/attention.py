@@ -35,6 +35,15 @@ class Block(nn.Module):
         self.qk_norms = nn.ModuleList(nn.RMSNorm(d // params.n_heads, eps=1e-6) for _ in "qk" if params.qk_norm)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """One layer over packed sequences.
+
+        Args:
+            x: float [T, D], the tokens.
+            layout: how sequences make up the packed axis.
+
+        Returns:
+            float [T, D].
+        """
         if self.pre_norm:
             x = x + self._attend(self.attention_norm(x), layout)
             return x + self._feed_forward(self.feed_forward_norm(x))
@@ -47,7 +56,7 @@ class Block(nn.Module):
         if self.qk_norms:
             q, k, v = qkv.view(len(x), 3, self.n_heads, -1).unbind(1)
             qkv = torch.stack([self.qk_norms[0](q), self.qk_norms[1](k), v], 1).view_as(qkv)
-        return self.dropout(self.out(attention(qkv, layout, self.n_heads, dropout)))
+        return self.dropout(self.out(attend(qkv, layout, self.n_heads, dropout)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         inner = self.inner(x)
@@ -57,11 +66,20 @@ class Block(nn.Module):
         return self.dropout(self.outer(F.gelu(inner)))
 
 
-def attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -> Tensor:
-    """Causal self-attention within each packed sequence: qkv [T, 3 D] -> [T, D].
+def attend(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -> Tensor:
+    """Causal self-attention within each packed sequence.
 
-    Buckets go through dense attention, one bucket after the other. A static layout goes through blocks, or, compiled
-    on a GPU, through flex_attention, which knows no dropout and no heads narrower than 16.
+    Buckets go through dense attention, one bucket after the other. A static layout goes through blocks, or, compiled on
+    a GPU, through flex_attention, which knows no dropout and no heads narrower than 16.
+
+    Args:
+        qkv: float [T, 3 D], queries, keys and values side by side.
+        layout: how sequences make up the packed axis.
+        n_heads: which divides D.
+        dropout: share of the attention weights that are dropped.
+
+    Returns:
+        float [T, D].
     """
     if layout.mask is None:
         return _bucket_attention(qkv, layout, n_heads, dropout)

@@ -12,7 +12,7 @@ from srtlib.model.encoders import ENCODERS
 from srtlib.params import parse_protocol
 
 
-def card(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def card_text(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The model card, Markdown with the front matter that model hubs read.
 
     Args:

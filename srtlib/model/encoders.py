@@ -82,16 +82,38 @@ class ItemEncoder(nn.Module, ABC):
 
     @abstractmethod
     def features(self, items: Catalogue, device: torch.device) -> Any:
-        """What `forward` reads of a catalogue, on the device if it fits; ValueError where the catalogue lacks it."""
+        """What `forward` reads of a catalogue, on the device if it fits.
+
+        Args:
+            items: the catalogue.
+            device: of the model.
+
+        Raises ValueError where the catalogue lacks what the encoder needs.
+        """
 
     @abstractmethod
     def forward(self, features: Any, items: Tensor) -> Tensor:
-        """Vectors [n, D] of `items` int [n], indices into the catalogue that the features are of."""
+        """Vectors of some items.
+
+        Args:
+            features: what `features` made of the catalogue.
+            items: int [n], indices into that catalogue.
+
+        Returns:
+            float [n, D].
+        """
 
     @abstractmethod
     def flops(self, features: Any, items: Tensor) -> dict[str, int]:
-        """FLOPs of `forward` by child module, from the lowest up, each child with weights among them (a look-up
-        costs 0; a multiply-accumulate 2)."""
+        """FLOPs of `forward` with these arguments, a multiply-accumulate as 2.
+
+        Args:
+            features: what `features` made of the catalogue.
+            items: int [n], indices into that catalogue.
+
+        Returns:
+            By child module, from the lowest up, each child with weights among them (a look-up costs 0).
+        """
 
 
 @dataclass(frozen=True)
@@ -104,7 +126,12 @@ class BagFeatures:
 
     @classmethod
     def on(cls, device: torch.device, bags: TokenBags) -> Self:
-        """Token bags on a device, where they fit."""
+        """Token bags on a device, where they fit.
+
+        Args:
+            device: where they are wanted.
+            bags: of a catalogue, in main memory or mapped from files.
+        """
         return cls(
             ids={name: resident(array, device) for name, array in bags.ids.items()},
             offsets={name: resident(array, device) for name, array in bags.offsets.items()},
@@ -126,7 +153,12 @@ class TokenBag(ItemEncoder):
         self.project = nn.Linear(len(params.fields) * params.d_model, params.d_model)
 
     def features(self, items: Catalogue, device: torch.device) -> BagFeatures:
-        """Token bags; those of a data set come from the cache."""
+        """Token bags; those of a data set come from the cache.
+
+        Args:
+            items: the catalogue; text fields that it lacks read "unknown".
+            device: of the model.
+        """
         from srtlib.data.dataset import Dataset
         from srtlib.data.text import dataset_bags, token_bags
 
@@ -135,17 +167,41 @@ class TokenBag(ItemEncoder):
         return BagFeatures.on(device, token_bags(items.catalogue, self.tokenizer, self.fields))
 
     def forward(self, features: BagFeatures, items: Tensor) -> Tensor:
+        """Vectors of some items: embeddings summed in each field, concatenated, projected.
+
+        Args:
+            features: token bags of the catalogue.
+            items: int [n], indices into it.
+
+        Returns:
+            float [n, D].
+        """
         bags = [table(*gather_bags(features, name, items)) for name, table in self.tables.items()]
         return self.project(torch.cat(bags, dim=1))
 
     def flops(self, features: BagFeatures, items: Tensor) -> dict[str, int]:
+        """FLOPs of `forward`: an addition per token and dimension, and the projection.
+
+        Args:
+            features: token bags of the catalogue.
+            items: int [n], indices into it.
+        """
         n_tokens = sum(int((take(o, items + 1) - take(o, items)).sum()) for o in features.offsets.values())
         d = self.project.out_features
         return {"tables": n_tokens * d, "project": 2 * len(items) * self.project.in_features * d}
 
 
 def gather_bags(features: BagFeatures, field: str, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Token ids and bag starts of some items, as EmbeddingBag takes them."""
+    """Token ids and bag starts of some items, as EmbeddingBag takes them.
+
+    Args:
+        features: token bags of the catalogue.
+        field: whose bags.
+        items: int [n], indices into the catalogue.
+
+    Returns:
+        ids int32 [tokens], and int32 [n], where each item's begin.
+    """
     starts = take(features.offsets[field], items)
     lengths = take(features.offsets[field], items + 1) - starts
     begins = torch.cumsum(lengths, 0) - lengths
@@ -163,7 +219,14 @@ class FixedVectors(ItemEncoder):
         self.project = nn.Linear(params.vector_dim, params.d_model)
 
     def features(self, items: Catalogue, device: torch.device) -> Tensor:
-        """float32 [I, vector_dim]; ValueError where there are none of this width, or one is not finite."""
+        """The items' vectors, float32 [I, vector_dim].
+
+        Args:
+            items: the catalogue, with vectors.
+            device: of the model.
+
+        Raises ValueError where there are none of this width, or one is not finite.
+        """
         vectors, width = items.vectors, self.project.in_features
         if vectors is None or vectors.shape[1:] != (width,):
             raise ValueError(
@@ -176,9 +239,24 @@ class FixedVectors(ItemEncoder):
         return resident(vectors, device)
 
     def forward(self, features: Tensor, items: Tensor) -> Tensor:
+        """Projected vectors of some items.
+
+        Args:
+            features: float32 [I, vector_dim].
+            items: int [n], rows of it.
+
+        Returns:
+            float [n, D].
+        """
         return self.project(take(features, items))
 
     def flops(self, features: Tensor, items: Tensor) -> dict[str, int]:
+        """FLOPs of `forward`: the projection.
+
+        Args:
+            features: float32 [I, vector_dim].
+            items: int [n], rows of it.
+        """
         return {"project": 2 * len(items) * self.project.in_features * self.project.out_features}
 
 
@@ -195,7 +273,14 @@ class ItemIds(ItemEncoder):
         self.tables = nn.Embedding(params.n_items, params.d_model)
 
     def features(self, items: Catalogue, device: torch.device) -> Tensor:
-        """The items' rows of the table, int64 [I]; ValueError for another catalogue."""
+        """The items' rows of the table, int64 [I].
+
+        Args:
+            items: the catalogue that the model was made for.
+            device: of the model.
+
+        Raises ValueError for another catalogue.
+        """
         n, expected = len(items.catalogue), self.tables.num_embeddings
         if n != expected:
             raise ValueError(
@@ -205,9 +290,24 @@ class ItemIds(ItemEncoder):
         return torch.arange(n, device=device)
 
     def forward(self, features: Tensor, items: Tensor) -> Tensor:
+        """The items' own vectors.
+
+        Args:
+            features: int64 [I], rows of the table.
+            items: int [n], indices into it.
+
+        Returns:
+            float [n, D].
+        """
         return self.tables(take(features, items))
 
     def flops(self, features: Tensor, items: Tensor) -> dict[str, int]:
+        """FLOPs of `forward`: none, it looks up.
+
+        Args:
+            features: int64 [I], rows of the table.
+            items: int [n], indices into it.
+        """
         return {"tables": 0}
 
 

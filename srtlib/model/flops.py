@@ -32,6 +32,10 @@ class BatchShape:
 def forward_flops(params: ModelParams, shape: BatchShape) -> dict[str, int]:
     """FLOPs of one forward pass, by part.
 
+    Args:
+        params: the architecture.
+        shape: what the batch computes on.
+
     >>> from srtlib.params import ModelParams
     >>> shape = BatchShape(tokens=10, attention_pairs=100, encoder={"tables": 80, "project": 160}, scored_pairs=30)
     >>> forward_flops(ModelParams(d_model=4, n_layers=1, d_ff=4), shape)
@@ -83,6 +87,10 @@ def paper_forward_flops(params: ModelParams, batch: int = 128) -> int:
     """The authors' `forward_flops` of one batch: multiply-accumulates of linear layers counted once, and softmax
     and LayerNorm elements; no attention products, embeddings, logits or backward pass.
 
+    Args:
+        params: the architecture.
+        batch: sequences, each as long as the model's longest.
+
     >>> from srtlib.params import ModelParams
     >>> paper_forward_flops(ModelParams(d_model=32, n_heads=1, d_ff=32))
     97753600
@@ -95,11 +103,23 @@ def paper_forward_flops(params: ModelParams, batch: int = 128) -> int:
 
 
 def paper_total_flops(params: ModelParams, n_negatives: int, batch: int = 128) -> int:
-    """The authors' `total_flops` of one batch: the forward count and the encoding of targets and negatives."""
+    """The authors' `total_flops` of one batch: the forward count and the encoding of targets and negatives.
+
+    Args:
+        params: the architecture.
+        n_negatives: per target.
+        batch: sequences, each with one target.
+    """
     d = params.d_model
     return paper_forward_flops(params, batch) + (batch + batch * n_negatives) * 2 * d * d
 
 
 def paper_training_flops(params: ModelParams, n_negatives: int, n_targets: int) -> int:
-    """The authors' training FLOPs of one epoch: `total_flops` x targets // 128."""
+    """The authors' training FLOPs of one epoch: `total_flops` x targets // 128.
+
+    Args:
+        params: the architecture.
+        n_negatives: per target.
+        n_targets: training targets of the epoch.
+    """
     return paper_total_flops(params, n_negatives) * n_targets // 128

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import read_tokenizer
-from srtlib.model.card import card
+from srtlib.model.card import card_text
 from srtlib.model.encoders import encoder_class
 from srtlib.model.origin import Origin
 from srtlib.model.srt import SRT, NonFiniteError
@@ -43,7 +43,12 @@ SUMS = "SHA256SUMS"
 
 def save_model(model: SRT, folder: Path) -> None:
     """Write configuration, weights and tokenizer, each whole or not at all. The folder is complete once it has its
-    items (`write_items`)."""
+    items (`write_items`).
+
+    Args:
+        model: with its origin, if that is known.
+        folder: made if need be.
+    """
     (folder / SUMS).unlink(missing_ok=True)
     config: dict[str, object] = {"format": FORMAT, "model": model.params.model_dump()}
     if model.origin is not None:
@@ -61,6 +66,10 @@ def save_model(model: SRT, folder: Path) -> None:
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> SRT:
     """Load what `save_model` wrote.
+
+    Args:
+        folder: of the model.
+        device: where the model is wanted.
 
     Raises FileNotFoundError for a missing file, and ValueError, naming the file, for another format, for a tokenizer
     that is not the one the model was trained with, and for what is damaged; NonFiniteError for weights that are NaN or
@@ -166,7 +175,12 @@ def items_table(catalogue: Dataset, trained_on: Dataset) -> pd.DataFrame:
 
 
 def write_items(folder: Path, items: pd.DataFrame) -> None:
-    """Write the catalogue, whole or not at all, and then the checksums: the folder is complete."""
+    """Write the catalogue, whole or not at all, and then the checksums: the folder is complete.
+
+    Args:
+        folder: of a model that is saved there.
+        items: as from `items_table`.
+    """
     (folder / SUMS).unlink(missing_ok=True)
     with whole_file(folder / ITEMS) as aside:
         items.to_parquet(aside, index=False, compression="zstd")
@@ -187,8 +201,14 @@ def read_items(folder: Path) -> pd.DataFrame:
 
 
 def write_card(folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-    """Write README.md from a run's configuration and the summary of its outcome (see `srtlib.runs`)."""
-    write_text(folder / "README.md", card(config, summary))
+    """Write README.md, the model card.
+
+    Args:
+        folder: of the model.
+        config: of the run that trained the model (`srtlib.training.identity.config_of`).
+        summary: of the run's outcome (columns: see `srtlib.runs`).
+    """
+    write_text(folder / "README.md", card_text(config, summary))
 
 
 # ---- checksums ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,13 @@ from srtlib.params import ModelParams
 
 
 def new_model(params: ModelParams, dataset: Dataset, seed: int = 0) -> SRT:
-    """A freshly initialised SRT for a data set; its tokenizer, if it needs one, is learnt from the data set's text."""
+    """A freshly initialised SRT for a data set.
+
+    Args:
+        params: the architecture.
+        dataset: whose text the tokenizer, if the model needs one, is learnt from.
+        seed: of the weights.
+    """
     tokenizer = None
     if "tokenizer" in encoder_class(params).needs:
         tokenizer = dataset_tokenizer(dataset, params.vocab_size, params.words_first)

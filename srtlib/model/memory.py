@@ -34,6 +34,10 @@ def resident(array: np.ndarray, device: torch.device) -> Tensor:
 def take(values: Tensor, rows: Tensor) -> Tensor:
     """values[rows] on the device of `rows`, wherever the values are.
 
+    Args:
+        values: of any shape, such as `resident` returns.
+        rows: int, of any shape.
+
     >>> take(torch.tensor([5, 6, 7]), torch.tensor([2, 0]))
     tensor([7, 5])
     """

@@ -24,7 +24,12 @@ class Origin(Params):
 
     @classmethod
     def of(cls, dataset: Dataset, judged_on: Dataset | None = None) -> Self:
-        """The origin of a model that is trained on `dataset` and judged on the same, or on another."""
+        """The origin of a model.
+
+        Args:
+            dataset: what it is trained on.
+            judged_on: what it is judged on (default: the same).
+        """
         both = dataset, judged_on or dataset
         return cls(
             name=dataset.name,

@@ -53,6 +53,10 @@ class Layout:
     def buckets(cls, groups: list[tuple[int, int]], positions: Tensor) -> Layout:
         """The layout of padded sequences, the same length side by side.
 
+        Args:
+            groups: (sequences, padded length) of each stretch.
+            positions: int64 [T], place in the sequence, from 0.
+
         >>> Layout.buckets([(2, 3)], torch.arange(3).repeat(2)).attention_pairs
         18
         """
@@ -60,7 +64,12 @@ class Layout:
 
     @classmethod
     def static(cls, positions: Tensor, block: int, attention_pairs: int) -> Layout:
-        """The layout of sequences end to end, none longer than `block`, which divides T.
+        """The layout of sequences end to end.
+
+        Args:
+            positions: int64 [T], place in the sequence, from 0.
+            block: no sequence is longer, and it divides T.
+            attention_pairs: query-key pairs, the sum of squared lengths.
 
         >>> Layout.static(torch.tensor([0, 1, 0, 1]), block=2, attention_pairs=8).mask.int().squeeze(1).tolist()
         [[[0, 0, 1, 0], [0, 0, 1, 1]], [[0, 0, 1, 0], [0, 0, 1, 1]]]
@@ -72,7 +81,13 @@ class Layout:
 
 
 def visible(query: Tensor, key: Tensor, position: Tensor) -> Tensor:
-    """Whether a query, at `position` in its sequence, sees a key: places in T, broadcast."""
+    """Whether a query sees a key. The arguments broadcast.
+
+    Args:
+        query: int, its place in T.
+        key: int, its place in T.
+        position: int, the query's place in its sequence.
+    """
     return (key <= query) & (key >= query - position)
 
 
@@ -95,6 +110,7 @@ class Sequences:
         offsets: int64 [users + 1], where each user's items begin.
         ends: int64 [users], where (exclusive) those end that may be looked at: at least one for each user.
         max_len: the most items that a window has.
+        device: where items and batches are wanted.
         static: pack training batches into one fixed shape.
     """
 
@@ -123,6 +139,7 @@ class Sequences:
         Args:
             supervise: "all" predicts at every position of a window, "last" at its last.
             batch_size: most tokens of a batch ("all"), or most targets ("last").
+            generator: of the order, and of where long sequences are cut.
         """
         starts, lengths = self._windows(supervise, generator)
         order = torch.randperm(len(starts), generator=generator).to(starts.device)
@@ -170,6 +187,7 @@ class Sequences:
         Args:
             starts: int64 [W], where they begin in the interactions.
             lengths: int64 [W]; the item after each window is its last target.
+            supervise: "all" or "last", as in `epoch`.
             tokens: size of a static batch; 0 packs into buckets.
         """
         rows, supervised, layout = self._place(starts, lengths, supervise, tokens)
@@ -214,7 +232,13 @@ class Epoch:
         return len(self.cuts)
 
     def batch(self, i: int, rank: int = 0, world: int = 1) -> Batch:
-        """Batch i of the epoch, or process `rank`'s share of it where `world` of them train."""
+        """Batch i of the epoch, or one process's share of it.
+
+        Args:
+            i: from 0.
+            rank: number of the process.
+            world: how many processes share the batch.
+        """
         starts, lengths = (x[slice(*self.cuts[i])] for x in (self.starts, self.lengths))
         if world > 1:
             mine = torch.argsort(lengths, stable=True)[rank::world]

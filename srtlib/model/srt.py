@@ -77,13 +77,26 @@ class SRT(nn.Module):
         return self.encoder.features(catalogue, self.device)
 
     def encode(self, features: Any, items: Tensor) -> Tensor:
-        """Item vectors [n, D] of catalogue indices `items` int [n]."""
+        """Item vectors, float [n, D].
+
+        Args:
+            features: what `features` made of the catalogue.
+            items: int [n], indices into that catalogue.
+        """
         vectors = self.encoder(features, items)
         return F.normalize(vectors, dim=1) if self.params.temperature else vectors
 
     @torch.no_grad()
     def encode_catalogue(self, features: Any, n_items: int, chunk: int = 65_536) -> Tensor:
-        """Vectors of the whole catalogue [items, D], `chunk` items at a time; NonFiniteError where one is none."""
+        """Vectors of the whole catalogue, float [items, D].
+
+        Args:
+            features: what `features` made of the catalogue.
+            n_items: of the catalogue.
+            chunk: items encoded at a time.
+
+        Raises NonFiniteError where a vector is NaN or infinite.
+        """
         parts = torch.arange(n_items, device=self.device).split(chunk)
         vectors = torch.cat([self.encode(features, part) for part in parts])
         if not (finite := torch.isfinite(vectors).all(dim=1)).all():
@@ -102,7 +115,15 @@ class SRT(nn.Module):
         return "the model's weights are so large that sums overflow; its training has diverged"
 
     def forward(self, vectors: Tensor, layout: Layout) -> Tensor:
-        """Item vectors of packed sequences [T, D] -> outputs [T, D], whose dot product with items are scores."""
+        """Outputs of packed sequences, whose dot product with item vectors are scores.
+
+        Args:
+            vectors: float [T, D], of the packed items.
+            layout: how sequences make up the packed axis.
+
+        Returns:
+            float [T, D].
+        """
         x = self.dropout(self.input_norm(vectors + self.positions(layout.positions)))
         for block in self.blocks:
             x = block(x, layout)
@@ -136,7 +157,12 @@ class SRT(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> SRT:
-        """Load it from a model folder: see `srtlib.model.folder.load_model`, also for what is raised."""
+        """Load it from a model folder: see `srtlib.model.folder.load_model`, also for what is raised.
+
+        Args:
+            folder: of the model.
+            device: where the model is wanted.
+        """
         from srtlib.model.folder import load_model
 
         return load_model(folder, device)

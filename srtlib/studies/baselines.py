@@ -43,7 +43,15 @@ def co_occurrence(dataset: Dataset) -> Scorer:
 def score_ranks(
     scorer: Scorer, dataset: Dataset, split: Split = "test", exclude_seen: bool = False, batch: int = 512
 ) -> np.ndarray:
-    """Rank of each user's target, float [users], as `srtlib.evaluation.ranks`: ties at their expected rank."""
+    """Rank of each user's target, float [users], as `srtlib.evaluation.ranks`: ties at their expected rank.
+
+    Args:
+        scorer: what scores all items, given the last of a history.
+        dataset: whose users and catalogue.
+        split: "valid" or "test", the last item but one or the last.
+        exclude_seen: leave the user's own history out of the candidates.
+        batch: users scored at a time.
+    """
     targets, ends = dataset.targets(split), dataset.history_ends(split)
     result = np.empty(dataset.n_users)
     for first in range(0, dataset.n_users, batch):
@@ -59,7 +67,13 @@ def score_ranks(
 
 
 def record_baseline(name: str, dataset: Dataset, store: Path) -> dict[str, Any]:
-    """Evaluate popularity or co_occurrence and record it as a run; returns its summary."""
+    """Evaluate a baseline that needs no training and record it as a run; returns the run's summary.
+
+    Args:
+        name: one of `UNTRAINED`.
+        dataset: whose users and catalogue.
+        store: of the runs.
+    """
     scorer = {"popularity": popularity, "co_occurrence": co_occurrence}[name](dataset)
     config = {
         **config_of(dataset, Recipe(name=name, model=ModelParams(), train=TrainParams())),
@@ -72,8 +86,14 @@ def record_baseline(name: str, dataset: Dataset, store: Path) -> dict[str, Any]:
 
 
 def sasrec(dataset: Dataset, model: dict[str, Any], train: dict[str, Any], seed: int = 0) -> Recipe:
-    """SASRec (Kang & McAuley 2018) for one catalogue: a vector per item and a causal transformer, two layers unless
-    `model` says otherwise, with this library's pre-norm blocks and losses. Its parameters grow with the catalogue.
+    """SASRec (Kang & McAuley 2018) for one catalogue: a vector per item and a causal transformer, with this library's
+    pre-norm blocks and losses. Its parameters grow with the catalogue.
+
+    Args:
+        dataset: whose catalogue.
+        model: `ModelParams` by name, where they differ from two layers with dropout 0.5.
+        train: `TrainParams` by name, where they differ from the usual.
+        seed: of training.
     """
     values = {"encoder": "item_ids", "n_items": dataset.n_items, "n_layers": 2, "dropout": 0.5, **model}
     return Recipe(
@@ -86,7 +106,17 @@ def sasrec(dataset: Dataset, model: dict[str, Any], train: dict[str, Any], seed:
 def tune(
     recipes: Iterable[Recipe], dataset: Dataset, store: Path, progress_bar: bool = True
 ) -> tuple[Recipe, list[float]]:
-    """Train each recipe and return the one with the best validation, and all their validation values."""
+    """Train each recipe, as a run, to find the one that is best on validation.
+
+    Args:
+        recipes: that are tried.
+        dataset: what they are trained on.
+        store: of the runs.
+        progress_bar: show how far each training is.
+
+    Returns:
+        The best recipe, and the validation values of all, in their order.
+    """
     recipes = list(recipes)
     summaries = [train(recipe, dataset, store, progress_bar=progress_bar)[1] for recipe in recipes]
     values = [summary["valid"][r.train.select_by] for r, summary in zip(recipes, summaries, strict=True)]
@@ -96,6 +126,10 @@ def tune(
 def text_vectors(dataset: Dataset, width: int = 256) -> Dataset:
     """The data set with fixed item vectors, float32 [items, width], of length 1: TF-IDF of the text's pieces, reduced
     by a randomised singular value decomposition (latent semantic analysis; Halko et al., 2011). Nothing is trained.
+
+    Args:
+        dataset: whose text.
+        width: of the vectors, at most; no more than there are items or pieces.
     """
     tokenizer = dataset_tokenizer(dataset, TEXT_VOCABULARY)
     bags = dataset_bags(dataset, tokenizer, dict.fromkeys(dataset.text_fields, 64))

@@ -53,9 +53,15 @@ class Experiment:
 
 
 def carry_out(experiment: Experiment, store: Path, device: str) -> str | None:
-    """Train one experiment; on failure record the traceback in its run and return one line about it.
+    """Train one experiment; on failure record the traceback in its run. A run that another process is at is waited for.
 
-    A run that another process is at is waited for.
+    Args:
+        experiment: the run.
+        store: of the runs.
+        device: such as "cpu".
+
+    Returns:
+        None, or one line about the failure.
     """
     torch.set_num_threads(1)
     sample, panel = experiment.data()
@@ -67,8 +73,13 @@ def carry_out(experiment: Experiment, store: Path, device: str) -> str | None:
 
 
 def outcome(experiment: Experiment, store: Path, result: Callable[[], str | None]) -> str | None:
-    """What `carry_out` returned, or the failure that it could not record itself: its process died, or found no
-    data."""
+    """What `carry_out` returned, or the failure that it could not record itself: its process died, or found no data.
+
+    Args:
+        experiment: the run.
+        store: of the runs.
+        result: gives what `carry_out` returned, or raises.
+    """
     try:
         return result()
     except Exception as error:
@@ -77,7 +88,12 @@ def outcome(experiment: Experiment, store: Path, result: Callable[[], str | None
 
 @lru_cache(maxsize=2)
 def load_once(dataset: str, seed: int) -> Dataset:
-    """`load_dataset`; the last two stay in memory."""
+    """`load_dataset`; the last two stay in memory.
+
+    Args:
+        dataset: name or path.
+        seed: as in `load_dataset`.
+    """
     return load_dataset(dataset, seed)
 
 

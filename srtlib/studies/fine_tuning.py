@@ -53,18 +53,30 @@ class Method(StrEnum):
 def adapt(model: SRT, dataset: Dataset) -> SRT:
     """A copy of a pre-trained model that is ready to score, or be trained on, another catalogue.
 
-    Text fields that the catalogue lacks read "unknown". Raises ValueError where the model cannot read the catalogue:
-    one of item IDs, or one of fixed vectors that the data set has not.
+    Text fields that the catalogue lacks read "unknown".
+
+    Args:
+        model: stays as it is.
+        dataset: with the other catalogue.
+
+    Raises ValueError where the model cannot read the catalogue: one of item IDs, or one of fixed vectors that the data
+    set has not.
     """
     model.features(dataset)
     return copy.deepcopy(model)
 
 
 def retokenise(model: SRT, dataset: Dataset) -> SRT:
-    """The same model with a tokenizer of the data set's own text.
+    """The same model with a tokenizer of a data set's own text.
 
     Each new piece starts as the sum of the old pieces that spell it. Bags of pieces are summed, so an item's vector
     hardly changes, but the words of the catalogue that the old tokenizer broke up have vectors of their own from here.
+
+    Args:
+        model: stays as it is.
+        dataset: whose text the tokenizer is learnt from.
+
+    Raises ValueError for a model without a tokenizer.
     """
     if model.tokenizer is None:
         raise ValueError(f"encoder {model.params.encoder!r} has no vocabulary; expected one that reads words")
@@ -104,10 +116,24 @@ def fine_tune(
 ) -> tuple[SRT, dict[str, Any]]:
     """Carry a pre-trained model over to `dataset` by one method, as a run of the store; as `train` otherwise.
 
-    params: the training on the target, early stopping (`patience`) among it; its best checkpoint on validation is
-    kept, and tested. source: what the model was pre-trained on (ewc only). pretraining: what to record of it, its
-    FLOPs above all; the run's own `flops` are those of the fine-tuning alone. Raises ValueError for a method that is
-    not known.
+    Args:
+        model: the pre-trained one; it stays as it is.
+        dataset: the target, which is trained on.
+        store: of the runs.
+        params: the training on the target, early stopping (`patience`) among it; its best checkpoint on validation is
+            kept, and tested.
+        method: what is trained, and how.
+        options: of the methods (default: as `FineTuning` has them).
+        source: what the model was pre-trained on (ewc only).
+        panel: whose users and catalogue the run is judged on (default: `dataset`).
+        pretraining: what to record of it, its FLOPs above all; the run's own `flops` are those of the fine-tuning
+            alone.
+        progress_bar: show how far it is.
+
+    Returns:
+        The tuned model, and the run's summary.
+
+    Raises ValueError for a method that is not known, and for ewc without a source.
     """
     method, options = parse_method(method), options or FineTuning()
     recipe = Recipe(name=method, model=model.params, train=params)
@@ -146,6 +172,14 @@ progressive, ewc, from_scratch
 def learning_rates(method: Method, n_layers: int, options: FineTuning) -> Callable[[str, int], float]:
     """Learning-rate factor of a part of the model in an epoch; 0 is frozen.
 
+    Args:
+        method: what is trained.
+        n_layers: of the model.
+        options: epochs per layer (progressive), and how the rate decays from layer to layer.
+
+    Returns:
+        (part as `part_of` names it, epoch from 0) -> factor.
+
     >>> rate = learning_rates(Method.PROGRESSIVE, 2, FineTuning(epochs_per_layer=3))
     >>> [[rate(part, epoch) for epoch in (0, 3, 6)] for part in ("blocks.1", "blocks.0", "encoder.tables")]
     [[1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
@@ -177,6 +211,13 @@ def diagonal_fisher(model: SRT, source: Dataset, params: TrainParams, n_examples
 
     The mean over examples of the squared gradient of each example's own loss: one history and its next item. (The
     square of a batch's mean gradient, as in the authors' code, is another thing, and smaller by about the batch size.)
+
+    Args:
+        model: pre-trained on the source.
+        source: whose training part gives the examples.
+        params: the objective and the negatives.
+        n_examples: how many, at most.
+        seed: of which ones.
     """
     generator = torch.Generator().manual_seed(seed)
     objective = Objective(model, model.features(source), source.n_items, params)
@@ -196,7 +237,16 @@ def diagonal_fisher(model: SRT, source: Dataset, params: TrainParams, n_examples
 
 
 def ewc_penalty(model: SRT, fisher: Fisher, strength: float) -> Callable[[SRT], Tensor]:
-    """strength / 2 x the sum over weights of Fisher x (weight - its value now)^2."""
+    """strength / 2 x the sum over weights of Fisher x (weight - its value now)^2.
+
+    Args:
+        model: with the weights that are to be held near.
+        fisher: by parameter name, as from `diagonal_fisher`.
+        strength: lambda of the penalty.
+
+    Returns:
+        The penalty of a model that has moved, a scalar.
+    """
     anchor = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     def penalty(moved: SRT) -> Tensor:
@@ -207,8 +257,13 @@ def ewc_penalty(model: SRT, fisher: Fisher, strength: float) -> Callable[[SRT], 
 
 
 def shared_items(source: Dataset, target: Dataset) -> pd.DataFrame:
-    """Items of the target that the source has too: item_id, title, and the training interactions that the source has
-    of them."""
+    """Items of the target that the source has too: item_id, title, and the training interactions that the source has of
+    them (source_interactions).
+
+    Args:
+        source: what a model was pre-trained on.
+        target: what it is carried over to.
+    """
     counts = pd.Series(source.train_counts, index=source.catalogue["item_id"], name="source_interactions")
     return target.catalogue[["item_id", "title"]].join(counts, on="item_id", how="inner").reset_index(drop=True)
 

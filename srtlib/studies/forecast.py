@@ -25,7 +25,13 @@ class Cost:
 
 
 def measure(experiment: Experiment, store: Path, device: str) -> Cost:
-    """Take a few steps of a run, from its checkpoint if there is one, and evaluate once. Nothing is recorded."""
+    """Take a few steps of a run, from its checkpoint if there is one, and evaluate once. Nothing is recorded.
+
+    Args:
+        experiment: the run.
+        store: of the runs.
+        device: such as "cpu".
+    """
     torch.set_num_threads(1)
     sample, panel = experiment.data()
     params = experiment.recipe.train

@@ -40,7 +40,16 @@ class Worker:
         self._pool = ProcessPoolExecutor(1, context, _end_with, (theirs,))
 
     def start(self, job: Job[T], experiment: Experiment, store: Path) -> Future[T]:
-        """Begin an experiment's job."""
+        """Begin an experiment's job.
+
+        Args:
+            job: what is called with the experiment, the store and the device.
+            experiment: that it is of.
+            store: of the runs.
+
+        Returns:
+            What will hold what the job returns, or raises.
+        """
         return self._pool.submit(_work, job, experiment, store, self.device)
 
     def ask_to_end(self) -> None:
@@ -92,6 +101,8 @@ class Workers:
 
         Args:
             job: what is called with an experiment, the store and a device.
+            todo: experiments, begun in this order, those that another process is at last.
+            store: of the runs.
             may_start: asked before an experiment begins; one that may not is left out.
         """
         queue = deque(todo)

@@ -17,6 +17,11 @@ def on_ray(todo: Sequence[Experiment], store: Path, num_gpus: float) -> Iterator
     """Each experiment's outcome as it ends: None, or one line about its failure.
 
     Raises RuntimeError without Ray, and ValueError where the cluster lacks the GPUs asked for.
+
+    Args:
+        todo: experiments, begun in this order.
+        store: of the runs, under this path on every node.
+        num_gpus: that an experiment takes, 0 to 1.
     """
     with _ray() as ray:
         if num_gpus > (there := ray.cluster_resources().get("GPU", 0)):

@@ -27,7 +27,13 @@ class SweepError(RuntimeError):
 
 
 def scaling_experiments(params: Scaling, dataset: str, seed: int = 0) -> list[Experiment]:
-    """The runs of a scaling study, the largest first (`grid_experiments`)."""
+    """The runs of a scaling study, the largest first (`grid_experiments`).
+
+    Args:
+        params: the study.
+        dataset: name or path.
+        seed: of the samples and the panel; of training too, where the study names no seeds.
+    """
     return [e for _, e in grid_experiments(params, params.panel_users, dataset, seed)]
 
 
@@ -38,6 +44,7 @@ def grid_experiments(grid: Grid, panel_users: int, dataset: str, seed: int = 0) 
     Sizes beyond the data set's are cut to it, and then stand once.
 
     Args:
+        grid: models, samples, variations and seeds.
         panel_users: users that every run is judged on, at most.
         dataset: name or path.
         seed: of the samples and the panel; of training too, where the grid names no seeds.
@@ -74,7 +81,13 @@ def grid_table(runs_of: Sequence[tuple[str, Experiment]], table: pd.DataFrame) -
 
 
 def subsets(params: Grid, dataset: str, seed: int = 0) -> pd.DataFrame:
-    """The nested samples of a study: one row per size with n_interactions, n_users, n_items, n_targets."""
+    """The nested samples of a study: one row per size with n_interactions, n_users, n_items, n_targets.
+
+    Args:
+        params: the grid, whose sizes count.
+        dataset: name or path.
+        seed: of the samples.
+    """
     columns = ("n_interactions", "n_users", "n_items", "n_targets")
     samples = _samples(params, dataset, seed)
     return pd.DataFrame([{name: getattr(sample, name) for name in columns} for sample in samples])

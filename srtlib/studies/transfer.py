@@ -29,12 +29,12 @@ PROVENANCE = ("device", "version", "commit", "date")
 PRETRAINED = tuple(str(method) for method in Method if method is not Method.FROM_SCRATCH)
 
 
-class Study:
-    """One target, and the sources without its users.
+class Trials:
+    """One target, the sources without its users, and every training on them: each is a run of the store.
 
-    Seeds are those of training, `seed` the first of them; data are split the same way in all. The tables that it
-    returns have one row per run: method, seed, `pretrain_flops` and `flops` (of the training on the target),
-    validation and test metrics, and test_unseen metrics, which rank only items that the user has not had.
+    Seeds are those of training, `seed` the first of them; data are split the same way in all. What is tried gives one
+    row: method, seed, `pretrain_flops` and `flops` (of the training on the target), validation and test metrics, and
+    test_unseen metrics, which rank only items that the user has not had.
     """
 
     def __init__(self, params: Transfer, sources: Sequence[str], target: str, store: Path, seed: int = 0) -> None:
@@ -51,19 +51,30 @@ class Study:
     def seeds(self) -> range:
         return range(self.seed, self.seed + self.params.seeds)
 
-    # Parts
-
     def pretrained(
         self, architecture: Architecture | None = None, n_interactions: int | None = None
     ) -> tuple[SRT, dict]:
-        """The model that learnt from the source (or a sample of its users), and what to record of that."""
+        """The model that learnt from the source.
+
+        Args:
+            architecture: width, layers, heads (default: the first of the study's models).
+            n_interactions: size of the sample of the source's users (default: all of them).
+
+        Returns:
+            The model, and what to record of its training.
+        """
         source = self.source if n_interactions is None else self.source.sample_users(n_interactions=n_interactions)
         recipe = self._recipe(architecture or self.params.models[0], source, self.params.pretrain, self.seed)
         model, summary = train(recipe, source, self.store, panel=source.panel(self.params.pretrain_panel))
         return model, {"pretrain_interactions": source.n_interactions, "pretrain_flops": summary["flops"]}
 
     def run(self, name: str, seed: int = 0) -> dict[str, Any]:
-        """One row of the comparison: a baseline or a method on the whole target."""
+        """One row of the comparison, on the whole target.
+
+        Args:
+            name: a baseline or a method, one of `METHODS`.
+            seed: of training.
+        """
         if name in baselines.UNTRAINED:
             return _row(self.target, name, seed, baselines.record_baseline(name, self.target, self.store))
         if name.startswith("sasrec_"):
@@ -81,9 +92,18 @@ class Study:
         share: float = 1.0,
         dataset: Dataset | None = None,
     ) -> tuple[SRT, dict[str, Any]]:
-        """One method on the target or a share of its users (judged on all of them): the model and its row.
+        """One method on the target.
 
-        dataset: another training set on the target's catalogue, judged on itself.
+        Args:
+            method: what is trained on it.
+            seed: of training.
+            architecture: width, layers, heads (default: the first of the study's models).
+            n_interactions: size of the sample of the source's users that was learnt from (default: all of them).
+            share: of the target's users that are trained on; all of them are judged on.
+            dataset: another training set on the target's catalogue, judged on itself.
+
+        Returns:
+            The model and its row.
         """
         architecture = architecture or self.params.models[0]
         panel = None if dataset else self.target
@@ -114,12 +134,42 @@ class Study:
         return tuned, {**_row(self.target, str(method), seed, summary), "share": share, **pretraining}
 
     def sasrec(self, name: str, seed: int) -> Recipe:
-        """SASRec with that loss (sasrec_full or sasrec_sampled): the best of the grid on validation."""
+        """SASRec: the best of the grid on validation.
+
+        Args:
+            name: of its loss, sasrec_full or sasrec_sampled.
+            seed: of training.
+        """
         grid = [self._sasrec_recipe(name, point, self.seed) for point in self.params.sasrec]
         best, _ = baselines.tune(grid, self.target, self.store) if len(grid) > 1 else (grid[0], [])
         return best.model_copy(update={"train": best.train.model_copy(update={"seed": seed})})
 
-    # Tables
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The text that the model reads: the target's."""
+        return self.target.text_fields
+
+    def _recipe(self, architecture: Architecture, dataset: Dataset, settings: dict[str, Any], seed: int) -> Recipe:
+        fields = {name: FIELD_LENGTHS[name] for name in self.fields}
+        return recipe_for("srtlib", architecture, dataset, {"fields": fields, **settings}, seed, "transfer")
+
+    def _sasrec_recipe(self, name: str, point: dict[str, Any], seed: int) -> Recipe:
+        model = {key: value for key, value in point.items() if key not in TrainParams.model_fields}
+        base = self._recipe(self.params.models[0], self.target, self.params.train, seed).train.model_dump()
+        own = {key: value for key, value in point.items() if key in TrainParams.model_fields}
+        objective = {"sasrec_full": "full_softmax", "sasrec_sampled": "sampled_softmax"}[name]
+        return baselines.sasrec(self.target, model, {**base, **own, "objective": objective}, seed)
+
+    def _fixed_vectors(self, seed: int) -> dict[str, Any]:
+        dataset = baselines.text_vectors(self.target)
+        recipe = self._recipe(self.params.models[0], dataset, self.params.train, seed)
+        width = dataset.vectors.shape[1] if dataset.vectors is not None else 0
+        model = recipe.model.model_copy(update={"encoder": "fixed_vectors", "vector_dim": width})
+        return train(Recipe(name="fixed_vectors", model=model, train=recipe.train), dataset, self.store)[1]
+
+
+class Study(Trials):
+    """The tables of a study, which have one row per run."""
 
     def overview(self) -> pd.DataFrame:
         """Source and target: users, items, interactions, training targets, text fields, and what they share."""
@@ -201,31 +251,6 @@ class Study:
         }
         for name, make in tables.items():
             _replace_rows(folder / f"{name}.csv", self.target.name, make())
-
-    # Pieces
-
-    @cached_property
-    def fields(self) -> tuple[str, ...]:
-        """The text that the model reads: the target's."""
-        return self.target.text_fields
-
-    def _recipe(self, architecture: Architecture, dataset: Dataset, settings: dict[str, Any], seed: int) -> Recipe:
-        fields = {name: FIELD_LENGTHS[name] for name in self.fields}
-        return recipe_for("srtlib", architecture, dataset, {"fields": fields, **settings}, seed, "transfer")
-
-    def _sasrec_recipe(self, name: str, point: dict[str, Any], seed: int) -> Recipe:
-        model = {key: value for key, value in point.items() if key not in TrainParams.model_fields}
-        base = self._recipe(self.params.models[0], self.target, self.params.train, seed).train.model_dump()
-        own = {key: value for key, value in point.items() if key in TrainParams.model_fields}
-        objective = {"sasrec_full": "full_softmax", "sasrec_sampled": "sampled_softmax"}[name]
-        return baselines.sasrec(self.target, model, {**base, **own, "objective": objective}, seed)
-
-    def _fixed_vectors(self, seed: int) -> dict[str, Any]:
-        dataset = baselines.text_vectors(self.target)
-        recipe = self._recipe(self.params.models[0], dataset, self.params.train, seed)
-        width = dataset.vectors.shape[1] if dataset.vectors is not None else 0
-        model = recipe.model.model_copy(update={"encoder": "fixed_vectors", "vector_dim": width})
-        return train(Recipe(name="fixed_vectors", model=model, train=recipe.train), dataset, self.store)[1]
 
 
 def _on_share(params: Transfer, share: float) -> dict[str, Any]:

@@ -25,7 +25,15 @@ def save_checkpoint(
 ) -> Path:
     """Write folder/step-<state's step>, then drop all but the last `KEEP` checkpoints.
 
-    config: the hash of what is being trained (the run's identity).
+    Args:
+        folder: of the run's checkpoints.
+        config: hash of what is being trained (the run's identity).
+        model: whose weights are kept.
+        optimizer: whose state is kept.
+        state: everything else that is to be kept, as JSON holds it; `step` among it.
+
+    Returns:
+        The checkpoint's folder.
     """
     tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
     for i, slots in optimizer.state_dict()["state"].items():
@@ -46,9 +54,19 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, config: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
-    """Put the newest sound checkpoint into model and optimiser and return its state; None if there is none.
+    """Put the newest sound checkpoint into model and optimiser.
 
     A damaged one is named in a warning, removed, and the one before it is used; without one the training starts over.
+
+    Args:
+        folder: of the run's checkpoints.
+        config: hash of what is being trained.
+        model: takes the weights.
+        optimizer: takes its state.
+
+    Returns:
+        The state that was saved, or None if there is no checkpoint.
+
     Raises ValueError for a checkpoint of another configuration than `config`.
     """
     for path in _existing(folder):

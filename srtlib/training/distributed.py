@@ -39,6 +39,10 @@ def world() -> int:
 def total(values: list[float], device: torch.device) -> list[float]:
     """Each value summed over the processes.
 
+    Args:
+        values: of this process, as many in each.
+        device: of this process.
+
     >>> total([1.0, 2.5], torch.device("cpu"))
     [1.0, 2.5]
     """
@@ -51,6 +55,10 @@ def total(values: list[float], device: torch.device) -> list[float]:
 
 def least(value: int, device: torch.device) -> int:
     """The smallest of the processes' values.
+
+    Args:
+        value: of this process.
+        device: of this process.
 
     >>> least(3, torch.device("cpu"))
     3

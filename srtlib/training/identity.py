@@ -31,7 +31,14 @@ def config_of(
     dataset: Dataset, recipe: Recipe, panel: Dataset | None = None, tuning: Tuning | None = None
 ) -> dict[str, Any]:
     """What identifies a run: data, model, training, who it is evaluated on, and where it starts from; not what only
-    makes it faster."""
+    makes it faster.
+
+    Args:
+        dataset: what is trained on.
+        recipe: model and training.
+        panel: whose users and catalogue the run is judged on (default: `dataset`).
+        tuning: where it starts from, if not from random weights.
+    """
     judged_on = panel or dataset
     return {
         "dataset": {

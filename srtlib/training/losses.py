@@ -131,7 +131,11 @@ class NegativeSampler:
         self.log_q = torch.as_tensor(np.log(weights / weights.sum()), dtype=torch.float32).to(device)
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-        """Item indices int64 of the given shape.
+        """Item indices, int64.
+
+        Args:
+            shape: of the result.
+            generator: of the draw, on the sampler's device (default: torch's own).
 
         >>> sampler = NegativeSampler(np.array([0, 99]), "popularity")
         >>> sampler.draw((1000,), torch.Generator().manual_seed(0)).double().mean().item() > 0.95
@@ -143,7 +147,13 @@ class NegativeSampler:
 
 
 def full_softmax(outputs: Tensor, catalogue: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over the whole catalogue: outputs [S, D], catalogue [I, D], targets int [S]."""
+    """Mean cross-entropy over the whole catalogue, in nats.
+
+    Args:
+        outputs: float [S, D].
+        catalogue: float [I, D], vectors of all items.
+        targets: int [S].
+    """
     with _float32(outputs):
         return F.cross_entropy(outputs.float() @ catalogue.float().T, targets.long())
 
@@ -157,13 +167,19 @@ def sampled_softmax(
     log_q: Tensor,
     logq_on_positive: bool,
 ) -> Tensor:
-    """Mean cross-entropy of the positive among sampled negatives with the logQ correction.
+    """Mean cross-entropy, in nats, of the positive among sampled negatives with the logQ correction.
 
-    outputs [S, D]; positives [S, D]; negatives [K, D] shared by the batch, or [S, K, D] per target; targets int [S];
-    negative_ids int [K] or [S, K]; log_q [I]. A negative equal to the target is masked.
+    A negative equal to the target is masked.
 
-    With logq_on_positive (the paper's code) the scores are s+ - log q+ against s- - log q-. Without, s+ stands
-    against s- - log(K q-), which estimates the full softmax: its sum over negatives is unbiased.
+    Args:
+        outputs: float [S, D].
+        positives: float [S, D], vectors of the targets.
+        negatives: float [K, D] shared by the batch, or [S, K, D] per target.
+        targets: int [S].
+        negative_ids: int [K] or [S, K].
+        log_q: float [I], log-probabilities that negatives are drawn with.
+        logq_on_positive: take the scores s+ - log q+ against s- - log q-, as the paper's code does. Otherwise s+ stands
+            against s- - log(K q-), which estimates the full softmax: its sum over negatives is unbiased.
     """
     with _float32(outputs):
         outputs, positives, negatives = outputs.float(), positives.float(), negatives.float()

@@ -43,12 +43,26 @@ class Objective(nn.Module):
         self.transform = torch.compile(self.model.forward, dynamic=False)
 
     def draw(self, sampler: NegativeSampler, n_targets: int) -> Tensor:
-        """Negatives for so many targets: int64 [K] shared, or [targets, K]; K = 0 where the objective needs none."""
+        """Negatives, int64 [K] shared by the batch, or [targets, K]; K = 0 where the objective needs none.
+
+        Args:
+            sampler: what draws them.
+            n_targets: of the batch.
+        """
         k = 0 if self.loss.whole_catalogue else self.params.n_negatives
         return sampler.draw((k,) if self.params.shared_negatives else (n_targets, k))
 
     def forward(self, batch: Batch, negative_ids: Tensor, log_q: Tensor) -> tuple[Tensor, BatchShape]:
-        """Mean loss over the batch's targets, and what was computed on."""
+        """The loss of a batch.
+
+        Args:
+            batch: what is learnt from.
+            negative_ids: int64, as from `draw`.
+            log_q: float32 [I], log-probabilities that they are drawn with.
+
+        Returns:
+            The mean loss over the batch's targets, in nats, and what was computed on.
+        """
         items, targets = batch.items.long(), batch.targets.long()
         rows: Tensor | None
         if self.loss.whole_catalogue:

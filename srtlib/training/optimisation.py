@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def always(part: str, epoch: int) -> float:
-    """The learning-rate factor of training everything alike."""
+    """The learning-rate factor of training everything alike: 1.
+
+    Args:
+        part: of the model (`part_of`).
+        epoch: from 0.
+    """
     return 1.0
 
 
@@ -25,8 +30,12 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Adam or AdamW, fused. AdamW leaves vectors (biases, norms) undecayed; Adam decays all, as the authors do.
 
-    rate: learning-rate factor of a part of the model (`part_of`) in an epoch. Parameters are grouped by
-    their weight decay and their factors, which stand in the group under "rates".
+    Parameters are grouped by their weight decay and their factors, which stand in the group under "rates".
+
+    Args:
+        model: what is trained.
+        params: the training.
+        rate: learning-rate factor of a part of the model (`part_of`) in an epoch, 0 for frozen.
     """
     groups: dict[Any, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
@@ -40,16 +49,26 @@ def make_optimizer(
 
 
 def running_mean(model: SRT, decay: float) -> AveragedModel:
-    """The exponential running mean of a model's weights, which starts at the first ones that it is given."""
+    """The exponential running mean of a model's weights, which starts at the first ones that it is given.
+
+    Args:
+        model: whose weights are averaged.
+        decay: share of the mean that stays at each step.
+    """
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 def follow_schedule(
     optimizer: torch.optim.Optimizer, params: TrainParams, epoch: int, share: float, n_steps: int
 ) -> None:
-    """Set what the schedule says of each group for the step after which `share` of the training is done.
+    """Set what the schedule says of each group for the next step.
 
-    n_steps: of the whole training.
+    Args:
+        optimizer: as from `make_optimizer`.
+        params: the training.
+        epoch: that the step is in, from 0.
+        share: of the training, done after the step.
+        n_steps: of the whole training.
     """
     for group in optimizer.param_groups:
         group["lr"] = params.learning_rate * group["rates"][epoch] * learning_rate_factor(share, params, n_steps)
@@ -58,11 +77,16 @@ def follow_schedule(
 
 
 def learning_rate_factor(share: float, params: TrainParams, n_steps: int = 1_000_000) -> float:
-    """Learning rate over its peak in the step after which `share` of the training is done.
+    """Learning rate over its peak in a step.
 
     linear: up over `warmup`, then down to 0. one_cycle: half a cosine from 1/25 up over `warmup`, half a cosine down to
     1/10. That is torch's OneCycleLR with final_div_factor=0.4, as in all of the authors' recorded runs; Adam's beta1
     goes .95 -> .85 -> .95 with it.
+
+    Args:
+        share: of the training, done after the step.
+        params: the training.
+        n_steps: of the whole training.
 
     >>> from srtlib.params import TrainParams
     >>> learning_rate_factor(0.5, TrainParams(warmup=0.5))

@@ -38,6 +38,10 @@ class Progress:
     def sound(self, loss: float, gradient_norm: float) -> bool:
         """Whether a step may be taken: finite, and not a spike (`SPIKE` times the running mean).
 
+        Args:
+            loss: of the step.
+            gradient_norm: of the step, before clipping.
+
         >>> at = Progress(good_steps=SPIKE_STEPS, loss_mean=2.0)
         >>> at.sound(5.9, 1.0), at.sound(6.1, 1.0), at.sound(2.0, math.inf)
         (True, False, False)

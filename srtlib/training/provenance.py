@@ -14,7 +14,7 @@ from srtlib.paths import checkout
 from srtlib.runs.store import Run
 
 
-def provenance(device: torch.device) -> dict[str, str]:
+def provenance_of(device: torch.device) -> dict[str, str]:
     """Device, code version, commit and date of a result."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {
@@ -37,7 +37,11 @@ def record_untrained(
 ) -> dict[str, Any]:
     """Record a recommender that is not trained here as a finished run; returns its summary.
 
-    measure: (split, exclude_seen) -> metrics of its ranking of every user's target.
+    Args:
+        store: of the runs.
+        config: what identifies the run.
+        measure: (split, exclude_seen) -> metrics of its ranking of every user's target.
+        params: numbers of parameters by group.
     """
     with Run.open(store, config, wait=True) as run:
         if run.status != "finished":
@@ -50,7 +54,7 @@ def record_untrained(
                     "valid_final": valid,
                     "test": measure("test", False),
                     "test_unseen": measure("test", True),
-                    **provenance(torch.device("cpu")),
+                    **provenance_of(torch.device("cpu")),
                 }
             )
         return run.summary

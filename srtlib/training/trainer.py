@@ -54,14 +54,25 @@ def train(
 ) -> tuple[SRT, dict[str, Any]]:
     """Train an SRT on the training part of `dataset` and record the run in the store `runs`.
 
-    panel: the data set whose users and catalogue the run is judged on (default: `dataset`): validation after every
-    `eval_every` epochs, test once, with the weights that were best on validation. tuning: where to start from and
-    what to train, if not everything from random weights (see srtlib.studies.fine_tuning). Returns the best model and
-    the run's summary (columns: see srtlib.runs).
-
     A run of the same configuration that was interrupted is resumed; a finished one is not trained again; one that
     another process is at is waited for. Under torchrun the processes share each batch (DDP) and the first one evaluates
     and writes. Ctrl-C, SIGTERM and SIGHUP let the step end, write a checkpoint and raise Stopped, a KeyboardInterrupt.
+
+    Args:
+        recipe: model and training.
+        dataset: what is trained on.
+        runs: store of the runs, a folder.
+        panel: the data set whose users and catalogue the run is judged on (default: `dataset`): validation after every
+            `eval_every` epochs, test once, with the weights that were best on validation.
+        tuning: where to start from and what to train, if not everything from random weights (see
+            srtlib.studies.fine_tuning).
+        device: such as "cuda:1" (default: a GPU if there is one).
+        checkpoint_seconds: most seconds between checkpoints.
+        progress_bar: show how far it is.
+
+    Returns:
+        The best model, and the run's summary (columns: see srtlib.runs).
+
     Raises DivergedError after ten bad steps in a row, naming the first, and where a validation finds numbers that are
     not finite; OSError where the store cannot be written; what was recorded before stays. Raises ValueError, before
     there is a run, for names that are not known, for an item encoder that lacks a parameter, and for data without a
@@ -157,7 +168,12 @@ class Trainer:
 
     def fit(self, checkpoint_seconds: float, progress_bar: bool) -> None:
         """Train to the last epoch, validating and checkpointing on the way; a signal to stop leaves a checkpoint (and
-        a second one ends at once)."""
+        a second one ends at once).
+
+        Args:
+            checkpoint_seconds: most seconds between checkpoints.
+            progress_bar: show how far it is.
+        """
         saved = time.monotonic()
         bar = tqdm(
             total=round(self.params.epochs * max(1, self.n_targets)), initial=self.at.targets_seen, unit=" targets",
@@ -213,15 +229,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss, shape = self._loss(batch)
         own = len(batch.targets)
-        loss_sum, n, flops, stop = distributed.total(
-            [
-                loss.item() * own,
-                own,
-                training_flops(self.model.params, shape, self.frozen),
-                self.asked.number,
-            ],
-            self.device,
-        )
+        sums = [loss.item() * own, own, training_flops(self.model.params, shape, self.frozen), self.asked.number]
+        loss_sum, n, flops, stop = distributed.total(sums, self.device)
         self.stop = stop > 0
         loss = loss * (own * world / n)  # DDP averages over processes: the mean over all targets remains
         if self.tuning.penalty:
@@ -320,5 +329,11 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def mixed_seed(seed: int, number: int, purpose: int) -> int:
-    """A seed for one step or epoch: distinct purposes and numbers give unrelated streams."""
+    """A seed for one step or epoch: distinct purposes and numbers give unrelated streams.
+
+    Args:
+        seed: of the run.
+        number: of the step or epoch.
+        purpose: what the stream is for.
+    """
     return (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + purpose * 0x94D049BB133111EB) % (1 << 63)

@@ -12,7 +12,7 @@ from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.params import TrainParams
 from srtlib.runs.store import Run
 from srtlib.training.progress import DivergedError, Progress
-from srtlib.training.provenance import provenance
+from srtlib.training.provenance import provenance_of
 
 
 class Judge:
@@ -28,7 +28,12 @@ class Judge:
         return self.run.path / "model"
 
     def validate(self, model: SRT, at: Progress, patient: bool) -> None:
-        """Log the validation of `model`, and keep it if it is the best so far; else, unless `patient`, count that.
+        """Log the validation of a model, and keep it if it is the best so far.
+
+        Args:
+            model: what is validated.
+            at: where the training stands; its best values and its patience are kept there.
+            patient: do not count a validation that is not the best against the run's patience.
 
         Raises DivergedError where the losses since the last validation, the weights or the scores are not finite.
         """
@@ -57,7 +62,10 @@ class Judge:
     def finish(self, params: dict[str, int], at: Progress, device: torch.device) -> None:
         """Test the best weights once, complete the model folder and write the summary.
 
-        params: numbers of parameters by group.
+        Args:
+            params: numbers of parameters by group.
+            at: where the training stands.
+            device: where to test.
         """
         best = SRT.from_pretrained(self.folder, device)
         rows = [row for row in self.run.rows() if f"valid_{self.select_by}" in row]
@@ -76,7 +84,7 @@ class Judge:
             "test": tested.metrics(),
             "test_unseen": self._judge(best, "test", exclude_seen=True).metrics(),
             **({"test_part": self._by_part(tested)} if self.judged_on.parts else {}),
-            **provenance(device),
+            **provenance_of(device),
         }
         write_items(self.folder, items_table(self.judged_on, self.dataset))
         write_card(self.folder, self.run.config, summary)

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from srtlib.model.attention import _flex_attention, attention
+from srtlib.model.attention import _flex_attention, attend
 from srtlib.model.packing import Layout
 
 LENGTHS = (50, 3, 50, 1, 20, 50, 7, 30)
@@ -33,7 +33,7 @@ def attention_reference(qkv: torch.Tensor, n_heads: int) -> torch.Tensor:
 def test_static_attention_equals_each_sequence_by_itself(heads: int) -> None:
     qkv, layout = packed()
     inputs = [qkv.clone().requires_grad_() for _ in range(2)]
-    outputs = [attention(inputs[0], layout, heads), attention_reference(inputs[1], heads)]
+    outputs = [attend(inputs[0], layout, heads), attention_reference(inputs[1], heads)]
     torch.testing.assert_close(*outputs)
     weights = torch.randn(outputs[0].shape, generator=torch.Generator().manual_seed(1))
     for output in outputs:
@@ -55,7 +55,7 @@ def test_gpu_attention_and_its_gradient_equal_each_sequence_by_itself(compiled: 
     qkv, layout = packed()
     on_gpu = Layout.static(layout.positions.cuda(), 64, 0)
     inputs = [qkv.cuda().requires_grad_(), qkv.clone().requires_grad_()]
-    function = torch.compile(attention, dynamic=False) if compiled else attention
+    function = torch.compile(attend, dynamic=False) if compiled else attend
     outputs = [function(inputs[0], on_gpu, 2), attention_reference(inputs[1], 2)]
     torch.testing.assert_close(outputs[0].cpu(), outputs[1], atol=2e-3, rtol=2e-3)
     for output in outputs:

@@ -3,7 +3,7 @@
 import pytest
 
 from srtlib.data.dataset import Dataset
-from srtlib.model.card import card
+from srtlib.model.card import card_text
 from srtlib.params import ModelParams, Recipe, TrainParams
 from srtlib.training.identity import config_of
 
@@ -21,7 +21,7 @@ SUMMARY = {
 def card_of(dataset: Dataset, protocol: str = "full", **model: object) -> str:
     params = ModelParams.model_validate({"d_model": 8, **model})
     recipe = Recipe(name="tiny", model=params, train=TrainParams(protocol=protocol))
-    return card(config_of(dataset, recipe), SUMMARY)
+    return card_text(config_of(dataset, recipe), SUMMARY)
 
 
 @pytest.mark.parametrize(
