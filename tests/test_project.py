@@ -4,6 +4,8 @@ import ast
 import re
 import runpy
 import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -196,11 +198,6 @@ def test_the_design_is_small_and_has_no_circle() -> None:
     assert nx.is_directed_acyclic_graph(imports)
 
 
-def test_no_module_is_longer_than_a_room() -> None:
-    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "srtlib").rglob("*.py")}
-    assert {str(path): n for path, n in lines.items() if n > 400} == {}
-
-
 def test_commands_in_the_readme_and_in_ci_exist() -> None:
     command = re.compile(r"\bmake ([a-z][a-z-]*)")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -213,3 +210,56 @@ def test_commands_in_the_readme_and_in_ci_exist() -> None:
 
 def test_citation_has_the_package_version() -> None:
     assert read_yaml("CITATION.cff")["version"] == srtlib.__version__
+
+
+# House rules
+
+
+@cache
+def modules() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "srtlib").rglob("*.py"))}
+
+
+def public_callables(body: list[ast.stmt], within: str = "") -> Iterator[tuple[str, list[str], str]]:
+    """Name, arguments (but self and cls) and docstring of every public function and method, not of properties."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_callables(node.body, f"{within}{node.name}.")
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            given = node.args
+            named = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+            names = [argument.arg for argument in named if argument and argument.arg not in ("self", "cls")]
+            yield within + node.name, names, ast.get_docstring(node) or ""
+
+
+def documented(docstring: str) -> list[str]:
+    """The arguments that a docstring's section Args has a line for; one line may be for several."""
+    section = re.search(r"^Args:\n((?: +.*\n?)+)", docstring, flags=re.MULTILINE)
+    heads = re.findall(r"^    (\S[^:]*):", section[1], flags=re.MULTILINE) if section else []
+    return [name.strip(" *") for head in heads for name in head.split(",")]
+
+
+def test_no_module_is_longer_than_a_room() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
+    assert {str(path): n for path, n in lines.items() if n > 400} == {}
+
+
+def test_no_class_is_longer_than_half_a_room() -> None:
+    lines = {
+        f"{path}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {name: n for name, n in lines.items() if n > 200} == {}
+
+
+def test_every_argument_of_a_public_function_of_more_than_one_is_documented_and_no_other() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name} takes {names}, and documents {found}"
+        for path, tree in modules().items()
+        if path.parent.name in ("model", "training", "studies")
+        for name, names, docstring in public_callables(tree.body)
+        if sorted(found := documented(docstring)) != sorted(names) and (len(names) > 1 or found)
+    ]
+    assert wrong == [], "\n".join(wrong)
