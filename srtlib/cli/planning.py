@@ -1,11 +1,13 @@
 """srt plan."""
 
 import argparse
+import math
 from typing import Any
 
 from srtlib.cli.arguments import Commands, amount
 from srtlib.paths import runs_root
 
+UNBOUNDED = "not bounded by these runs"
 MACHINE = {
     "peak": "FLOP/s of one GPU (default: an A100's 312e12)",
     "utilisation": "share of it that training reaches (default: an assumed 0.3)",
@@ -54,4 +56,5 @@ def plan(options: argparse.Namespace) -> dict[str, Any]:
         machine=Machine(**machine),
     ).iloc[0]
     values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
-    return {name: None if value != value else value for name, value in values.items()}  # NaN: not known
+    odd = {math.inf: None if options.json else UNBOUNDED}  # JSON has no infinity
+    return {name: None if value != value else odd.get(value, value) for name, value in values.items()}  # NaN: not known

@@ -38,6 +38,7 @@ from srtlib.laws.law import Law, tails
 from srtlib.paths import write_text
 
 DECADES = 1.0  # how far beyond its runs an estimator speaks without a flag
+REACH = 3.0  # decades above which the end of an interval says only that the runs do not bound it
 PICKING = 100  # resamples behind the bands of forms that are only compared
 ENOUGH = 1e-3  # NDCG; a model is large enough when twice its size gains less
 
@@ -109,7 +110,8 @@ class ComputeEstimator:
                 (`compare_forms`).
             approach: how N* and D* are found, one of `allocation.APPROACHES`; default: those that the runs allow,
                 combined (`allocation.combined`).
-            n_resamples, seed: of the bootstrap.
+            n_resamples: of the bootstrap.
+            seed: of the bootstrap.
 
         Raises ValueError for a missing column and for too few runs.
         """
@@ -134,11 +136,20 @@ class ComputeEstimator:
         machine: Machine | None = None,
         level: float = 0.95,
     ) -> pd.DataFrame:
-        """One row per budget, given in FLOPs (counted as `columns.compute` says), GPU-hours or money.
+        """What budgets buy: exactly one of `flops`, `hours` and `money` is given.
 
-        Columns: `flops`; `ndcg` with `low` and `high`; `N`, `N_low`, `N_high`; `D`, the training targets in the data,
-        with `D_low` and `D_high`; `tokens`, the targets seen, D x epochs; `hours` and `money` on `machine` (NaN where
-        exact FLOPs are not known); `beyond`, decades outside the runs, and `extrapolated` where that is more than one.
+        Args:
+            flops: budgets in FLOPs, counted as `columns.compute` says.
+            hours: budgets in GPU-hours.
+            money: budgets in the currency of `machine`.
+            machine: what FLOPs cost; default: `Machine()`.
+            level: of the intervals.
+
+        Returns:
+            One row per budget: `flops`; `ndcg` with `low` and `high`; `N`, `N_low`, `N_high`; `D`, the training targets
+            in the data, with `D_low` and `D_high`; `tokens`, the targets seen, D x epochs; `hours` and `money` (NaN
+            where exact FLOPs are not known); `beyond`, decades outside the runs, and `extrapolated` where that is more
+            than one. An upper end of N or D three decades above the estimate is infinite: the runs do not bound it.
 
         Raises ValueError unless exactly one budget is given, and where the form leaves [0, 1].
         """
@@ -149,6 +160,7 @@ class ComputeEstimator:
         low, high = np.clip(self.law.band(level, C=C), 0, 1)
         N, tokens = self.allocation.predict(C)
         (n_low, n_high), (t_low, t_high) = self.allocation.band(C, level)
+        n_high, t_high = _bounded(n_high, N), _bounded(t_high, tokens)
         beyond = _decades_beyond(self.law.ranges["C"], C)
         took = machine.hours(C * self.exact)
         columns = {"flops": C, "ndcg": ndcg, "low": low, "high": high, "N": N, "N_low": n_low, "N_high": n_high}
@@ -238,7 +250,8 @@ class DataEstimator:
             columns: its columns; compute is needed where no form is given.
             form: of `DATA_FORMS`; None takes the one that predicts the runs of the top decade of compute best, fitted
                 to those below it (`compare_data_forms`).
-            n_resamples, seed: of the bootstrap.
+            n_resamples: of the bootstrap.
+            seed: of the bootstrap.
 
         Raises ValueError for a missing column, one value of N or D, and too few runs.
         """
@@ -249,26 +262,35 @@ class DataEstimator:
     def predict(
         self, interactions: npt.ArrayLike, N: npt.ArrayLike | None = None, *, gain: float = 0.01, level: float = 0.95
     ) -> pd.DataFrame:
-        """One row per amount of interactions (counted as `columns.data` says).
+        """What amounts of data buy.
 
-        N: model size; default: `N_enough`, or the largest model of the runs where that is smaller. Columns: `D`; `N`;
-        `ndcg` with `low` and `high`; `N_enough`, beyond which twice the size gains less than 0.001 (the same for every
-        D: in these laws size and data do not interact), with its interval; `more`, the additional interactions that
-        raise NDCG by `gain` (infinite where the law has no room left), with its interval; `beyond`, decades outside the
-        runs in N or D, and `extrapolated` where that is more than one.
+        Args:
+            interactions: amounts, counted as `columns.data` says.
+            N: model size; default: `N_enough`, or the largest model of the runs where that is smaller.
+            gain: of NDCG, whose price in interactions is asked for.
+            level: of the intervals.
+
+        Returns:
+            One row per amount: `D`; `N`; `ndcg` with `low` and `high`; `N_enough`, beyond which twice the size gains
+            less than 0.001 (the same for every D: in these laws size and data do not interact), with its interval;
+            `more`, the additional interactions that raise NDCG by `gain` (infinite where the law has no room left),
+            with its interval; `beyond`, decades outside the runs in N or D, and `extrapolated` where that is more than
+            one. What lies three decades above the runs (and D) is infinite: they do not bound it.
 
         Raises ValueError where the form leaves [0, 1].
         """
         D, ranges = _positive("interactions", interactions), self.law.ranges
         _positive("gain", gain)
         params = self.law.samples
-        enough, spread = float(_enough(self.law.params)), _quantile(_enough(params), level)
-        sizes = np.broadcast_to(min(enough, ranges["N"][1]) if N is None else _positive("N", N), D.shape)
+        largest_n, largest_d = ranges["N"][1], np.maximum(D, ranges["D"][1])
+        enough = float(_bounded(_enough(self.law.params), largest_n))
+        spread = _bounded(_quantile(_enough(params), level), largest_n)
+        sizes = np.broadcast_to(min(enough, largest_n) if N is None else _positive("N", N), D.shape)
         ndcg = np.atleast_1d(self.law.predict(N=sizes, D=D))
         _check_range(self.law, ndcg, [f"N = {n:.3g}, D = {d:.3g}" for n, d in zip(sizes, D, strict=True)])
         low, high = np.clip(self.law.band(level, N=sizes, D=D), 0, 1)
-        more = np.array([_more(self.law.params, d, gain) for d in D])
-        bands = np.array([_quantile(_more(params, d, gain), level) for d in D])
+        more = _bounded([_more(self.law.params, d, gain) for d in D], largest_d)
+        bands = _bounded([_quantile(_more(params, d, gain), level) for d in D], largest_d[:, None])
         beyond = np.maximum(_decades_beyond(ranges["N"], sizes), _decades_beyond(ranges["D"], D))
         columns = {"D": D, "N": sizes, "ndcg": ndcg, "low": low, "high": high}
         columns |= {"N_enough": enough, "N_enough_low": spread[0], "N_enough_high": spread[1]}
@@ -303,6 +325,11 @@ def _more(p: Any, D: float, gain: float) -> Any:
 
 def _quantile(values: npt.ArrayLike, level: float) -> Array:
     return np.quantile(np.asarray(values, dtype=float), tails(level), method="nearest")  # infinite values stay
+
+
+def _bounded(values: npt.ArrayLike, known: npt.ArrayLike) -> Array:
+    """`values`, infinite where they lie more than `REACH` decades above `known`: no finding."""
+    return np.where(np.asarray(values) > 10**REACH * np.asarray(known), np.inf, values)
 
 
 def _positive(name: str, values: npt.ArrayLike) -> Array:

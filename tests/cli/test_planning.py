@@ -20,6 +20,19 @@ def test_plan_prints_what_the_library_says(capsys: pytest.CaptureFixture[str]) -
     assert lines["extrapolated"] == "True"
 
 
+def test_what_the_runs_do_not_bound_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """A budget nine decades beyond the runs: nobody can mean the upper ends' figures, and JSON has no infinity."""
+    command = ["plan", "--runs", "results/beauty_M", "--form", "sigmoid", "--compute", "1e22"]
+    assert main(command) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["N_high"] == lines["D_high"] == "not bounded by these runs"
+    assert float(lines["N"]) > 0
+    assert main([*command, "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert "Infinity" not in printed
+    assert json.loads(printed)["N_high"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

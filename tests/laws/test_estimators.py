@@ -1,5 +1,6 @@
 """Estimators against generated runs whose law is known, and by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from scipy.optimize import brentq
 
 from srtlib.laws import comparison
-from srtlib.laws.columns import Columns
+from srtlib.laws.allocation import Allocation
+from srtlib.laws.columns import RUNS, Columns
 from srtlib.laws.estimators import ComputeEstimator, DataEstimator, Machine
+from srtlib.laws.law import Law
 
 from .conftest import EPOCHS, ndcg
 
@@ -100,6 +103,38 @@ def test_the_size_that_suffices_and_the_data_that_the_next_gain_costs(by_data: D
         assert row.more == pytest.approx(needed - row.D, rel=1e-6)
         assert row.more_low <= row.more <= row.more_high
     assert np.isinf(by_data.predict(1e8, gain=0.5)["more"][0])
+
+
+def test_an_end_that_the_runs_do_not_bound_is_infinite() -> None:
+    """One resample in five has a nearly flat law of size or of data, in which a gain costs powers of a hundred."""
+    steep, flat_n, flat_d = [0.2, 8.0, 5.0, 0.35, 0.3], [0.5, 0.3, 5.0, 0.011, 0.3], [0.2, 8.0, 0.03, 0.35, 0.011]
+    ranges = {"N": (1e5, 1e8), "D": (1e5, 1e8)}
+    given = Law.given("additive_power", dict(zip(["E", "A", "B", "alpha", "beta"], steep, strict=True)), ranges)
+    law = replace(given, resample=lambda: (np.array([steep, steep, steep, flat_n, flat_d]), 1.0))
+    table = DataEstimator(law, RUNS).predict([1e6, 1e8], gain=0.005)
+    assert np.isinf(table[["N_enough_high", "more_high"]].to_numpy()).all()
+    assert np.isfinite(table[["N_enough_low", "N_enough", "more_low", "more"]].to_numpy()).all()
+    alone = replace(given, params=dict(zip(given.params, flat_n, strict=True)))
+    (row,) = DataEstimator(alone, RUNS).predict(1e6).to_dict("records")
+    assert np.isinf(row["N_enough"])
+    assert row["N"] == 1e8  # of the largest run
+
+    powers = pd.DataFrame([[1.0, 0.4, 1.0, 0.6]] * 4 + [[1e-20, 2.0, 1e-20, 2.0]], columns=["k_N", "a", "k_D", "b"])
+    allocation = Allocation("envelope", powers.iloc[0].to_dict(), powers, 9, 1.0)
+    compute = Law.given("log_linear", {"a": 0.0, "b": 0.001}, {"C": (1e10, 1e14)})
+    table = ComputeEstimator(compute, allocation, Columns(), 1.0, 1.0).predict([1e12, 1e25])
+    assert np.isinf(table[["N_high", "D_high"]].to_numpy()).tolist() == [[False, False], [True, True]]
+
+
+def test_few_runs_give_no_number_that_nobody_can_mean(finished: pd.DataFrame) -> None:
+    nine = finished.sample(9, random_state=1)
+    estimator = DataEstimator.fit(nine, form="additive_power", n_resamples=100)
+    largest = nine[["params_total", "n_interactions"]].max()
+    table = estimator.predict(largest["n_interactions"], level=0.99)
+    sizes, amounts = table[["N_enough", "N_enough_high"]].to_numpy(), table[["more", "more_high"]].to_numpy()
+    assert (sizes[np.isfinite(sizes)] <= 1e3 * largest["params_total"]).all()
+    assert (amounts[np.isfinite(amounts)] <= 1e3 * largest["n_interactions"]).all()
+    assert np.isinf([*sizes[0], *amounts[0]]).any()
 
 
 def test_the_logarithmic_form_prices_data_too(finished: pd.DataFrame) -> None:

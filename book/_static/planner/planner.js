@@ -1,7 +1,7 @@
-// Draws the laws of data.js (written by srtlib.estimators.write_planner). No library, no network.
+// Draws the laws of data.js (written by srtlib.laws.planner.write_planner). No library, no network.
 "use strict";
 
-const forms = { // values of a form: parameters as in srtlib/forms.py, inputs as logarithms
+const forms = { // values of a form: parameters as in srtlib/laws/forms.py, inputs as logarithms
   log_linear: ([a, b], x) => a + b * x.C,
   power: ([k, a], x) => k * Math.exp(a * x.C),
   saturating_power: ([E, A, a], x) => E - A * Math.exp(-a * x.C),
@@ -11,11 +11,11 @@ const forms = { // values of a form: parameters as in srtlib/forms.py, inputs as
 };
 const units = { flops: "FLOPs", flops_paper: "FLOPs, the paper's count" };
 const BEYOND = 2; // decades that the sliders reach past the runs
+const REACH = 3; // decades above what is known, beyond which a number says only that the runs do not bound it
 const el = (id) => document.getElementById(id);
 let model;
 
 function short(value) {
-  if (!Number.isFinite(value)) return "out of reach";
   if (value >= 1e12 || value < 1e-3) return value.toExponential(1).replace(".0", "").replace("e+", "e");
   for (const [power, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "K"]]) {
     if (value >= power) return Number((value / power).toPrecision(3)) + letter;
@@ -40,6 +40,7 @@ function show(id, { value, range }, format) {
   el(id).innerHTML = `${format(value)}<small>${text}</small>`;
 }
 
+const upTo = (known) => (value) => (value > 10 ** REACH * known ? "not bounded by these runs" : short(value));
 const ndcg = (value) => (value >= 0 && value <= 1 ? value.toFixed(4) : "outside [0, 1]");
 const log = Math.log;
 const reach = (range) => [log(range[0]), log(range[1]) + BEYOND * Math.LN10];
@@ -90,11 +91,11 @@ function drawCompute() {
     value: model.allocation.params[i] * Math.exp(model.allocation.params[i + 1] * C),
     range: interval(model.allocation.samples.map((p) => p[i] * Math.exp(p[i + 1] * C))),
   });
-  const seen = rule(2), unique = (v) => v / law.epochs;
+  const size = rule(0), seen = rule(2), unique = (v) => v / law.epochs;
   el("compute-value").textContent = `${short(Math.exp(C))} ${units[law.unit]}`;
   show("compute-ndcg", found, ndcg);
-  show("compute-size", rule(0), short);
-  show("compute-data", { value: unique(seen.value), range: seen.range.map(unique) }, short);
+  show("compute-size", size, upTo(size.value));
+  show("compute-data", { value: unique(seen.value), range: seen.range.map(unique) }, upTo(unique(seen.value)));
   flag("compute-flag", decades(C, runs), found.value);
   chart("compute-chart", law, span, runs, C, (x) => ({ C: x }), units[law.unit]);
 }
@@ -117,8 +118,8 @@ function drawData() {
   el("data-value").textContent = short(Math.exp(D));
   el("size-value").textContent = short(Math.exp(N));
   show("data-ndcg", found, ndcg);
-  show("data-enough", both((p) => enough(p)), short);
-  show("data-more", both((p) => more(law.form, p, Math.exp(D))), short);
+  show("data-enough", both((p) => enough(p)), upTo(runs.N[1]));
+  show("data-more", both((p) => more(law.form, p, Math.exp(D))), upTo(Math.max(Math.exp(D), runs.D[1])));
   flag("data-flag", Math.max(decades(D, runs.D), decades(N, runs.N)), found.value);
   chart("data-chart", law, span, runs.D, D, (x) => ({ N, D: x }), "training targets");
 }
