@@ -16,6 +16,8 @@ from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
 from srtlib.params import ModelParams, Recipe, TrainParams
 
+collect_ignore = ["examples"]  # looking for doctests would run them in the tests' own process
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
