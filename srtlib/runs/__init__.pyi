@@ -19,5 +19,6 @@ from .tables import compute_column as compute_column
 from .tables import curves as curves
 from .tables import export as export
 from .tables import one_family as one_family
+from .tables import rows_of as rows_of
 from .tables import study as study
 from .tables import table as table

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from srtlib.paths import project_root, write_text
@@ -121,7 +122,22 @@ def study(
     if missing := sorted(set(ids) - set(runs["run_id"])):
         raise ValueError(f"{path} has no finished run {', '.join(missing)}")
     kept = history[history["run_id"].isin(ids)].reset_index(drop=True)
-    return runs.set_index("run_id").loc[ids].reset_index(), kept
+    return rows_of(runs, ids), kept
+
+
+def rows_of(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
+    """The rows of some runs, in that order.
+
+    What is counted comes as whole numbers again, where other runs of the table, which lack it, made it broken ones.
+
+    Args:
+        table: with the columns of `COLUMNS`.
+        run_ids: of rows that are there.
+    """
+    rows = table.set_index("run_id").loc[list(run_ids)].reset_index()
+    broken = [name for name in _CONFIG if name in rows and pd.api.types.is_float_dtype(rows[name])]
+    whole = [name for name in broken if name != "dropout" and len(rows) and (rows[name] % 1 == 0).all()]
+    return rows.astype(dict.fromkeys(whole, np.int64))
 
 
 def one_family(table: pd.DataFrame, dataset: str | None = None) -> pd.DataFrame:

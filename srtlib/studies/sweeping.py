@@ -147,8 +147,7 @@ def sweep(
         warnings.warn(f"{len(missing)} of {len(ids)} runs are left; the same sweep goes on with them", stacklevel=2)
     if not finished:
         return pd.DataFrame(columns=list(runs.COLUMNS))
-    table = runs.table(store)
-    return table.set_index("run_id").loc[[one for one in ids if one in finished]].reset_index()
+    return runs.rows_of(runs.table(store), [one for one in ids if one in finished])
 
 
 def expected_costs(

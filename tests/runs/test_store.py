@@ -375,3 +375,17 @@ def test_published_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("srtlib.runs.published.URL", "http://127.0.0.1:9/mlruns.sqlite.bz2")
     with pytest.raises(FileNotFoundError, match=r"published_runs.*127\.0\.0\.1"):
         published.published_store()
+
+
+def test_rows_of_chosen_runs_have_whole_numbers_though_others_lack_them(tmp_path: Path) -> None:
+    """A baseline has no width: beside it the widths of a whole store are broken numbers."""
+    ids = []
+    for model in ({"d_model": 8, "dropout": 0.0}, {"d_model": 64, "dropout": 0.5}, {}):
+        with Run.open(tmp_path, {"dataset": {"name": "tiny"}, "model": model, "train": {}, "seed": 0}) as run:
+            run.finish({"valid": {"ndcg@5": 0.1}})
+        ids.append(run.id)
+    table = runs.table(tmp_path)
+    assert table["d_model"].dtype == float
+    rows = runs.rows_of(table, ids[1::-1])
+    assert (rows["d_model"].tolist(), rows["d_model"].dtype) == ([64, 8], int)
+    assert rows["dropout"].dtype == float
