@@ -32,4 +32,4 @@ ENCODERS["letters"] = Letters
 if __name__ == "__main__":
     from srtlib.cli.entry import main
 
-    sys.exit(main("train synthetic --d-model 8 --set encoder=letters --set epochs=1".split()))
+    sys.exit(main("train synthetic --interactions 5K --d-model 8 --set encoder=letters --set epochs=1".split()))

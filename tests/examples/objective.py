@@ -26,4 +26,4 @@ OBJECTIVES["binary_cross_entropy"] = BinaryCrossEntropy()
 if __name__ == "__main__":
     from srtlib.cli.entry import main
 
-    sys.exit(main("train synthetic --d-model 8 --set objective=binary_cross_entropy --set epochs=1".split()))
+    sys.exit(main("train synthetic --interactions 5K --set objective=binary_cross_entropy --set epochs=1".split()))
