@@ -23,6 +23,9 @@ def as_text(result: dict[str, Any] | pd.DataFrame) -> str:
     >>> print(as_text({"runs": 3, "best": {"ndcg@5": 0.123456}}))
     runs  3
     best  ndcg@5 0.1235
+    >>> print(as_text(pd.DataFrame({"items": [12000], "minutes": [1.634267]})))
+     items minutes
+    12,000   1.634
     """
     if isinstance(result, pd.DataFrame):
         return result.map(_cell).to_string(index=False)
@@ -54,7 +57,9 @@ def _tame(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:,}" if isinstance(value, numbers.Real) else str(value)
+    if pd.isna(value) or not isinstance(value, numbers.Real):
+        return "" if pd.isna(value) else str(value)
+    return f"{value:,.0f}" if value % 1 == 0 else f"{value:.4g}"
 
 
 def _value(value: Any) -> str:
