@@ -14,8 +14,11 @@ CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
 def check_parameters(namespace: Mapping[str, object], *known: str) -> None:
     """Refuse a notebook parameter that the notebook does not have (papermill would only warn, then run the defaults).
 
-    Call it right after the parameters cell with `globals()`: any plain value there under another name is a
-    parameter that was mistyped.
+    Args:
+        namespace: `globals()`, right after the parameters cell: any plain value there is a parameter.
+        known: the parameters that the notebook has.
+
+    Raises ValueError that names those that are mistyped.
 
     >>> check_parameters({"size": "S", "sizee": "M"}, "size")
     Traceback (most recent call last):
@@ -37,6 +40,8 @@ def own_tables(interactions: str, items: str, seed: int = 0) -> tuple[Path, Path
     """The two files that a reader names, of interactions and of items; an example's where none is named.
 
     Args:
+        interactions: a path, or nothing.
+        items: a path, or nothing.
         seed: of the example.
 
     Raises ValueError where one of the two is missing, OSError where a file is not there.
@@ -59,9 +64,14 @@ def own_tables(interactions: str, items: str, seed: int = 0) -> tuple[Path, Path
 
 
 def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
-    """What benchmarks/`name`.py recorded, one row per measurement, without the conditions that its rows share.
+    """What a benchmark recorded, without the conditions that its rows share.
 
-    folder: of the JSON lines (default: benchmarks/results). Where nothing is recorded, the table says how to.
+    Args:
+        name: of benchmarks/`name`.py.
+        folder: of the JSON lines; default: benchmarks/results.
+
+    Returns:
+        One row per measurement; where nothing is recorded, the table says how to.
 
     >>> benchmark("nonsense").iloc[0, 0]
     'python benchmarks/nonsense.py records it'
@@ -73,7 +83,15 @@ def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
 
 
 def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
-    """Machine, threads, load, versions, commit and date of each benchmark that is recorded; columns: `CONDITIONS`."""
+    """Machine, threads, load, versions, commit and date of benchmarks.
+
+    Args:
+        names: as for `benchmark`.
+        folder: as for `benchmark`.
+
+    Returns:
+        One row per benchmark that is recorded; columns: `CONDITIONS`.
+    """
     paths = {name: _recorded(name, folder) for name in names}
     rows = {name: pd.read_json(path, lines=True).iloc[0] for name, path in paths.items() if path.is_file()}
     return pd.DataFrame(rows).T.reindex(columns=[*CONDITIONS]).rename_axis("benchmark")

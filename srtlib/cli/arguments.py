@@ -14,7 +14,12 @@ Run = Callable[[argparse.Namespace], Result]
 
 
 class Commands:
-    """The sub-commands of a parser."""
+    """The sub-commands of a parser.
+
+    Args:
+        parser: gets them.
+        above: the commands that they lie below, with a space after each; default: none.
+    """
 
     def __init__(self, parser: argparse.ArgumentParser, above: str = "") -> None:
         self._among = parser.add_subparsers(required=True, metavar="command")
@@ -24,7 +29,9 @@ class Commands:
         """A command.
 
         Args:
+            name: what is typed.
             run: does the work, and returns what is to be printed.
+            help_text: what it does, as one sentence.
             examples: what follows the name on the command line, or a line that begins otherwise, whole.
         """
         parser = self._parser(name, help_text, examples)
@@ -34,7 +41,13 @@ class Commands:
         return parser
 
     def group(self, name: str, help_text: str, *examples: str) -> Self:
-        """Commands below a name: `srt data list`."""
+        """Commands below a name: `srt data list`.
+
+        Args:
+            name: what is typed before theirs.
+            help_text: what they are about, as one sentence.
+            examples: as for `add`.
+        """
         return type(self)(self._parser(name, help_text, examples), f"{self._above}{name} ")
 
     def _parser(self, name: str, help_text: str, examples: tuple[str, ...]) -> argparse.ArgumentParser:
@@ -85,7 +98,12 @@ def duration(text: str) -> float:
 def pair(text: str, option: str, expected: str) -> tuple[str, str]:
     """The two sides of `key=value`.
 
-    Raises ValueError, naming the option and what it expects, where there is no equals sign.
+    Args:
+        text: as it was typed.
+        option: what an error calls it.
+        expected: what an error asks for.
+
+    Raises ValueError where there is no equals sign.
     """
     key, equals, value = text.partition("=")
     if not equals:

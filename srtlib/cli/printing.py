@@ -37,6 +37,7 @@ def as_csv(table: pd.DataFrame, raw: bool = False) -> str:
     """A table as CSV.
 
     Args:
+        table: any.
         raw: leave text as it is. Otherwise what a spreadsheet would take for a formula has an apostrophe before it,
             and what controls a terminal is a space.
 

@@ -31,7 +31,14 @@ def observed_vs_predicted(
     predicted: str = "predicted",
     kind: str | None = None,
 ) -> Figure:
-    """Observed against predicted values with the line of agreement; `kind` names a column of kinds."""
+    """Observed against predicted values with the line of agreement.
+
+    Args:
+        points: one row per run.
+        observed: a column.
+        predicted: a column, in the same units.
+        kind: a column whose values get a colour and a marker each; default: all points look alike.
+    """
     figure, ax = plt.subplots(figsize=(6.0, 5.4))
     groups = points.groupby(kind, sort=False) if kind else [("", points)]
     for i, (name, group) in enumerate(groups):
@@ -53,8 +60,10 @@ def observed_vs_predicted(
 def holdout_errors(table: pd.DataFrame, held_out: str = "the held-out runs") -> Figure:
     """Error of each form where it was fitted and where it was not, on a logarithmic axis; the best on top.
 
-    table: one row per form with columns `form`, `rmse` and `rmse_held_out` [NDCG], as from `laws.comparison.hold_out`.
-    held_out: what the legend calls the runs that were not fitted.
+    Args:
+        table: one row per form with columns `form`, `rmse` and `rmse_held_out` [NDCG], as from
+            `laws.comparison.hold_out`.
+        held_out: what the legend calls the runs that were not fitted.
     """
     table = table.sort_values("rmse_held_out", ignore_index=True)
     figure, ax = plt.subplots(figsize=(6.0, 1.6 + 0.5 * len(table)))
@@ -85,7 +94,10 @@ def estimator_curves(
     """What estimators predict, with their bands, over the runs that they rest on.
 
     Args:
-        curves: one row per point of a curve: `x`, `y`, `kind` (a line each) and, for an interval, `low` and `high`.
+        curves: one row per point of a curve; for an interval, with columns `low` and `high`.
+        x: a column: compute, or data.
+        y: a column: what is predicted.
+        kind: a column whose values get a line each.
         points: runs, or their frontier, with `x` and `y`.
         points_label: what the legend calls them.
         log_y: for y that spans decades, such as the best number of parameters.
@@ -121,7 +133,13 @@ def isoflop(
 ) -> Figure:
     """Quality against size at fixed compute: runs, a parabola per budget, and its optimum.
 
-    Each table has the columns `x`, `y` and `budget`; a parabola is its points in order.
+    Args:
+        points: the runs, with the columns `x`, `y` and `budget`, as have the other tables.
+        parabolas: their points in order.
+        optima: one row per budget.
+        x: a column: size.
+        y: a column: quality.
+        budget: a column: compute.
     """
     figure, ax = plt.subplots()
     norm = log_norm(points[budget])

@@ -45,8 +45,11 @@ def scaling_curves(
     Args:
         curves: one row per evaluation, as from `runs.curves`.
         colour: a positive column, or "interactions_per_parameter".
+        x: a column: compute.
+        y: a column: quality.
         frontier: columns `x` and `y`, drawn as a broad grey line beneath the runs.
-        fit, band: functions of `x`: a fitted law and its interval.
+        fit: a fitted law as a function of `x`.
+        band: (low, high) of its interval as a function of `x`.
         ceiling: the best achievable `y`, where it is known.
     """
     if colour == "interactions_per_parameter":
@@ -83,10 +86,14 @@ def data_scaling(
     y: str = "valid_ndcg@5",
     predicted: str | None = None,
 ) -> Figure:
-    """Quality against the amount of data, one line per value of `colour` (a few ordered values).
+    """Quality against the amount of data, one line per value of `colour`.
 
-    runs: one row per point, such as the best run of each data set and width. predicted: a column with a law's
-    prediction at each row, drawn dashed.
+    Args:
+        runs: one row per point, such as the best run of each data set and width.
+        colour: a column of a few ordered values.
+        x: a column: amount of data.
+        y: a column: quality.
+        predicted: a column with a law's prediction at each row, drawn dashed.
     """
     figure, ax = plt.subplots()
     groups = list(runs.sort_values(x).groupby(colour))
@@ -108,7 +115,10 @@ def data_scaling(
 def paired_effects(pairs: pd.DataFrame, summary: pd.DataFrame, title: str = "") -> Figure:
     """What each step of a factor changes: a dot per pair of runs, the mean and its 95% interval.
 
-    pairs: `runs.paired_effects`; summary: `runs.summarise_effects` of them, one row per step.
+    Args:
+        pairs: as from `runs.paired_effects`.
+        summary: `runs.summarise_effects` of them, one row per step.
+        title: what the axis of steps says.
     """
     figure, ax = plt.subplots(figsize=(6.0, 1.4 + 0.75 * len(summary)))
     rows = np.arange(len(summary))

@@ -106,12 +106,26 @@ def log_norm(values: pd.Series) -> LogNorm:
 
 
 def add_legend(ax: Axes, loc: Literal["upper left", "best"] = "upper left") -> None:
+    """A legend, where there is something to name.
+
+    Args:
+        ax: what is drawn.
+        loc: where it stands.
+    """
     if any(ax.get_legend_handles_labels()[1]):
         ax.legend(loc=loc)
 
 
 def add_colour_bar(figure: Figure, ax: Axes, norm: LogNorm, values: pd.Series, column: str) -> None:
-    """Ticks at the values themselves where they are few and far enough apart, else at 1, 2, 5, 10, ..."""
+    """A bar of colours, with ticks at the values themselves where they are few and far apart, else at 1, 2, 5, 10, ...
+
+    Args:
+        figure: gets it.
+        ax: beside which it stands.
+        norm: from values to the share of the palette.
+        values: those that are drawn.
+        column: their name, for the label.
+    """
     bar = figure.colorbar(ScalarMappable(norm, VIRIDIS), ax=ax, label=label(column))
     own = np.sort(values.unique())
     gaps = np.diff(np.log(own)) / max(np.log(own[-1] / own[0]), 1e-9)

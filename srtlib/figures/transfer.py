@@ -16,6 +16,7 @@ def method_ranking(table: pd.DataFrame, y: str = "test_ndcg@10", ours: tuple[str
 
     Args:
         table: one row per method: `method`, `y`, and where several seeds were run `low` and `high`.
+        y: a column: quality.
         ours: methods that stand out by colour and marker: the pre-trained ones.
     """
     table = table.sort_values(y, ignore_index=True)
@@ -41,6 +42,9 @@ def transfer_curves(
 
     Args:
         table: `x`, `y`, `kind` and, where several seeds were run, `low` and `high`.
+        x: a column: size of something.
+        kind: a column whose values get a line each.
+        y: a column: quality.
         baseline: `kind` and `y` of what has no `x`: a thin level line in the kind's colour, "<kind>, from scratch".
     """
     figure, ax = plt.subplots()

@@ -59,7 +59,15 @@ class Allocation:
         return k_N * C**a, k_D * C**b
 
     def band(self, C: npt.ArrayLike, level: float = 0.95) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Percentile bands ((low, high) of N*, (low, high) of D*) at each C."""
+        """Percentile bands of N* and D*.
+
+        Args:
+            C: amounts of compute, (n,).
+            level: share of the resamples inside.
+
+        Returns:
+            (low, high) of N* and (low, high) of D*, (n,) each.
+        """
         C = np.atleast_1d(np.asarray(C, dtype=float))
         bands = []
         for k, power in (("k_N", "a"), ("k_D", "b")):
@@ -69,7 +77,12 @@ class Allocation:
         return bands[0], bands[1]
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Percentile interval of k_N, a, k_D or b."""
+        """Percentile interval of a parameter.
+
+        Args:
+            name: k_N, a, k_D or b, else ValueError is raised.
+            level: share of the resamples inside.
+        """
         if name not in self.params:
             raise ValueError(f"an allocation has no parameter {name!r}; it has {', '.join(PARAMS)}")
         low, high = self.samples[name].quantile(tails(level))
@@ -102,7 +115,8 @@ def allocate(
         curves: one row per evaluation, as from `runs.curves`; the last row of a run is its end.
         columns: its columns; size is N, data is D.
         metric: True when larger is better, False for a loss.
-        n_resamples, seed: of the bootstrap.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
 
     Raises ValueError for an unknown approach, a missing column, and runs that show no optimum at two budgets.
     """
@@ -134,7 +148,8 @@ def combined(curves: pd.DataFrame, columns: Columns = CURVES, **sampling: Any) -
     of the result names them.
 
     Args:
-        curves, columns: as for `allocate`.
+        curves: as for `allocate`.
+        columns: as for `allocate`.
         sampling: `metric`, `n_resamples`, `seed` of `allocate`.
 
     Raises ValueError, with each approach's reason, where none answers.
@@ -161,9 +176,15 @@ def combined(curves: pd.DataFrame, columns: Columns = CURVES, **sampling: Any) -
 
 
 def predictions(allocations: Mapping[str, Allocation], C: npt.ArrayLike, level: float = 0.95) -> pd.DataFrame:
-    """What allocations say at each C, one row per allocation and C.
+    """What allocations say at each C.
 
-    Columns: `approach`, `C`, `N`, `N_low`, `N_high`, `D`, `D_low`, `D_high`.
+    Args:
+        allocations: by the name that the table calls them.
+        C: amounts of compute, (n,).
+        level: of the bands.
+
+    Returns:
+        One row per allocation and C: `approach`, `C`, `N`, `N_low`, `N_high`, `D`, `D_low`, `D_high`.
     """
     C = np.atleast_1d(np.asarray(C, dtype=float))
     parts = []
@@ -178,10 +199,19 @@ def predictions(allocations: Mapping[str, Allocation], C: npt.ArrayLike, level: 
 def compare(
     curves: pd.DataFrame, C: npt.ArrayLike, columns: Columns = CURVES, **sampling: Any
 ) -> tuple[pd.DataFrame, dict[str, Allocation]]:
-    """Every approach that the runs allow: a table of `predictions` at `C` with the exponents, and the allocations.
+    """Every approach that the runs allow, side by side.
 
-    The table has also the exponent `a` of N* with `a_low` and `a_high`, `usable`, and a `note`: why an approach gave
-    nothing, or which parameter sits at a bound. Keywords as in `allocate`.
+    Args:
+        curves: as for `allocate`.
+        C: amounts of compute, (n,).
+        columns: as for `allocate`.
+        sampling: `metric`, `n_resamples`, `seed` of `allocate`.
+
+    Returns:
+        The table of `predictions` at `C`, with the exponent `a` of N*, `a_low`, `a_high`, `usable` and a `note`: why an
+        approach gave nothing, or which parameter sits at a bound; and the allocations by approach.
+
+    Raises ValueError, with each approach's reason, where none answers.
     """
     rows: list[dict[str, Any]] = []
     found = {}

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 class Columns:
     """The names of a table's columns; the defaults are those of `srtlib.runs.curves`, D being the targets seen.
 
-    compute: amount of compute, such as "flops" or "flops_paper"; quality: what is to be predicted; run: the run's
-    name; size: model size, constant within a run; data: amount of data.
+    Args:
+        compute: amount of compute, such as "flops" or "flops_paper".
+        quality: what is to be predicted.
+        run: the run's name.
+        size: model size, constant within a run.
+        data: amount of data.
 
     >>> Columns(compute="flops_paper")
     Columns(compute='flops_paper', quality='valid_ndcg@5', run='run_id', size='params_total', data='targets_seen')

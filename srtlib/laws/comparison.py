@@ -19,10 +19,17 @@ DATA_FORMS = ("additive_power", "additive_power_log_data")
 
 
 def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level: float = 0.95) -> pd.DataFrame:
-    """Published and fitted coefficients: one row per law and parameter.
+    """Published and fitted coefficients side by side.
 
-    Columns: `law`, `parameter`, `published`, `fitted`, `low`, `high` (percentile interval of the bootstrap) and
-    `at_bound`: where it is true, the fit ended at the edge of the search, and the value is not a finding.
+    Args:
+        laws: by the name that the table calls them.
+        published: coefficients by parameter; NaN stands where one is not among them.
+        level: of the intervals.
+
+    Returns:
+        One row per law and parameter: `law`, `parameter`, `published`, `fitted`, `low`, `high` (percentile interval of
+        the bootstrap), `at_bound` (where it is true, the fit ended at the edge of the search, and the value is not a
+        finding) and `converged`, the share of the law's resamples that did.
     """
     rows = []
     for name, law in laws.items():
@@ -35,9 +42,16 @@ def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level:
 
 
 def predictions(laws: Mapping[str, Law], level: float = 0.95, **inputs: Any) -> pd.DataFrame:
-    """What laws predict at points such as C=grid (n,), with the bootstrap's band; one row per law and point.
+    """What laws predict, with the bootstrap's band.
 
-    Columns: `estimator` (the law's key), the inputs by their letters, `predicted`, `low`, `high`.
+    Args:
+        laws: by the name that the table calls them.
+        level: of the band.
+        inputs: the points, such as C=grid (n,).
+
+    Returns:
+        One row per law and point: `estimator` (the law's name), the inputs by their letters, `predicted`, `low`,
+        `high`.
     """
     parts = []
     for name, law in laws.items():
@@ -50,9 +64,16 @@ def predictions(laws: Mapping[str, Law], level: float = 0.95, **inputs: Any) -> 
 def hold_out(laws: Sequence[Law], y: npt.ArrayLike, level: float = 0.95, **inputs: Any) -> pd.DataFrame:
     """Error of laws on points that were not fitted, the best first.
 
-    `y` (n,) is what was observed at `inputs`, such as C=..., or N=... and D=... (n,). Columns: `form`; `rmse` on
-    the fitted points; `rmse_held_out`; `bias`, the mean of predicted - observed; `coverage`, the share of points
-    inside the bootstrap's band, which holds the uncertainty of the law but not the noise of one point.
+    Args:
+        laws: fitted to other points.
+        y: what was observed, (n,).
+        level: of the bootstrap's band.
+        inputs: where it was observed, such as C=..., or N=... and D=..., (n,) each.
+
+    Returns:
+        One row per law: `form`; `rmse` on the fitted points; `rmse_held_out`; `bias`, the mean of predicted - observed;
+        `coverage`, the share of points inside the band, which holds the uncertainty of the law but not the noise of one
+        point; `at_bound`, the parameters that ended at the edge of the search.
 
     >>> from srtlib import laws
     >>> C = np.logspace(12, 16, 9)
@@ -85,10 +106,13 @@ def compare_forms(
         curves: one row per evaluation, as from `runs.curves`.
         columns: its columns.
         forms: names of `FORMS` that need compute only.
-        n_resamples, seed: of the bootstrap behind the bands.
+        n_resamples: of the bootstrap behind the bands.
+        seed: of that bootstrap.
 
     Returns:
-        The table of `hold_out`. Raises ValueError where all runs lie within one decade.
+        The table of `hold_out`.
+
+    Raises ValueError where all runs lie within one decade.
     """
     below, full = _below_top_decade(curves, columns.compute), frontier(curves, columns)
     beyond = full[full[columns.compute] > below[columns.compute].max()]
@@ -106,7 +130,17 @@ def compare_data_forms(
 ) -> pd.DataFrame:
     """Forms of N and D fitted to runs below the top decade of compute and tried on those in it, the best first.
 
-    Args and returns as for `compare_forms`, with one row of `table` per run, as from `runs.table`.
+    Args:
+        table: one row per run, as from `runs.table`.
+        columns: its columns.
+        forms: of `DATA_FORMS`.
+        n_resamples: of the bootstrap behind the bands.
+        seed: of that bootstrap.
+
+    Returns:
+        The table of `hold_out`.
+
+    Raises ValueError where all runs lie within one decade.
     """
     below = _below_top_decade(table, columns.compute)
     beyond = table[table[columns.compute] > below[columns.compute].max()]
@@ -117,7 +151,15 @@ def compare_data_forms(
 def fit_data_law(
     form: str, table: pd.DataFrame, columns: Columns = RUNS, *, n_resamples: int = 1000, seed: int = 0
 ) -> Law:
-    """A law of N and D fitted to finished runs; `form` is one of `DATA_FORMS`, else ValueError is raised."""
+    """A law of N and D fitted to finished runs.
+
+    Args:
+        form: one of `DATA_FORMS`, else ValueError is raised.
+        table: one row per run, as from `runs.table`.
+        columns: its columns.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
     if form not in DATA_FORMS:
         raise ValueError(f"form {form!r} is no law of size and data; expected one of {', '.join(DATA_FORMS)}")
     check_table(table, (columns.quality, columns.size, columns.data))

@@ -47,7 +47,10 @@ ENOUGH = 1e-3  # NDCG; a model is large enough when twice its size gains less
 class Machine:
     """What turns FLOPs into hours and money; the default is an A100 (BF16) at an assumed 30% and 2 per hour.
 
-    peak: FLOP/s of one accelerator; utilisation: share of it that training reaches; price: currency per hour.
+    Args:
+        peak: FLOP/s of one accelerator.
+        utilisation: share of it that training reaches.
+        price: currency per hour.
 
     >>> round(Machine().hours(1e18), 2)
     2.97

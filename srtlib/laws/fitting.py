@@ -85,7 +85,16 @@ def _fit(
 
 
 def resample_counts(n_runs: int, n_resamples: int, seed: int) -> Array:
-    """How often each run is drawn in each bootstrap resample, (n_resamples, n_runs)."""
+    """How often each run is drawn in each bootstrap resample.
+
+    Args:
+        n_runs: how many there are, and how many each resample draws with replacement.
+        n_resamples: at least 1, else ValueError is raised.
+        seed: of the draws.
+
+    Returns:
+        Counts, (n_resamples, n_runs).
+    """
     if n_resamples < 1:
         raise ValueError(f"n_resamples is {n_resamples}; expected at least 1")
     shares = np.full(n_runs, 1 / n_runs)
@@ -114,13 +123,18 @@ def fit(
     Args:
         form: a key of `FORMS`.
         y: loss (positive) or, with `metric`, a metric in [0, 1], shape (n,).
-        N, D, C, U, epochs: the inputs that the form needs, positive, shape (n,); U is unique data.
+        N: model size, shape (n,), as the other inputs; those that the form needs are given, positive.
+        D: amount of data.
+        C: compute.
+        U: unique data.
+        epochs: passes over it, at least 1.
         run: labels of whole runs, which the bootstrap draws; default: every point is a run.
         metric: True for a bounded metric that grows, else a loss that falls.
         loss: `huber`, `lad` (least absolute deviations) or `lsq` (least squares), summed.
         delta: where Huber turns linear: in ln y for a loss, in units of y for a metric.
         floor: noise floor of a metric, in its units: runs below it learnt nothing and are left out.
-        n_resamples, seed: of the bootstrap, which runs when an interval is first asked for.
+        n_resamples: of the bootstrap, which runs when an interval is first asked for.
+        seed: of the bootstrap.
 
     Where a form needs epochs over unique data, they may be given, or all data seen, D = U epochs.
 
@@ -171,7 +185,11 @@ def fit_frontier(
         form: a key of `FORMS` that needs compute only.
         curves: one row per evaluation, as from `runs.curves`.
         columns: its columns.
-        metric, loss, delta, n_resamples, seed: as for `fit`.
+        metric: as for `fit`.
+        loss: as for `fit`.
+        delta: as for `fit`.
+        n_resamples: as for `fit`.
+        seed: as for `fit`.
 
     Raises ValueError for a form that needs more than C, and as `frontier` and `fit` do.
     """

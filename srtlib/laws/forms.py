@@ -49,7 +49,13 @@ class Form:
         return [self.params.index(name) for name in self.logs]
 
     def natural(self, theta: Array, means: Mapping[str, float], sign: int) -> Array:
-        """Natural parameters (..., p) from those fitted to inputs centred at `means`."""
+        """Natural parameters (..., p) from those fitted to centred inputs.
+
+        Args:
+            theta: parameters as the fit holds them, (..., p).
+            means: what was taken from each logarithm of an input.
+            sign: 1 for a loss, -1 for a metric.
+        """
         theta = theta.copy()
         for name, (slope, data, factor) in self.shift.items():
             step = theta[..., self.params.index(slope)] if slope else np.ones(theta.shape[:-1])
@@ -59,13 +65,28 @@ class Form:
         return theta
 
     def predict(self, natural: Array, x: Inputs, sign: int) -> Array:
-        """Predictions (..., n) of natural parameters (..., p) at inputs that are not centred."""
+        """Predictions (..., n).
+
+        Args:
+            natural: parameters as the formula shows them, (..., p).
+            x: logarithms of the inputs, not centred, (n,) each.
+            sign: 1 for a loss, -1 for a metric.
+        """
         theta = natural.copy()
         theta[..., self.log_index] = np.log(theta[..., self.log_index])
         return self.value(theta, x, sign)[0]
 
     def starts(self, x: Inputs, y: Array, sign: int, lower: Array, upper: Array, log: bool) -> Iterator[Array]:
-        """Starting points: every combination of `grid`, the linear parameters solved for by least squares."""
+        """Starting points (p,): every combination of `grid`, the linear parameters solved for by least squares.
+
+        Args:
+            x: logarithms of the inputs, centred, (n,) each.
+            y: what is fitted, (n,).
+            sign: 1 for a loss, -1 for a metric.
+            lower: bounds of theta, (p,).
+            upper: bounds of theta, (p,).
+            log: residuals are relative ones.
+        """
         nonlinear = [self.params.index(name) for name in self.grid]
         linear = [i for i in range(len(self.params)) if i not in nonlinear]
         held = [i for i in self.log_index if i in nonlinear]

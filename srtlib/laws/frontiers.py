@@ -17,7 +17,14 @@ Array = npt.NDArray[np.float64]
 
 
 def check_table(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise ValueError unless `table` has the columns and, where they are numbers, finite values."""
+    """Refuse a table that lacks a column, or has numbers in one that are not finite.
+
+    Args:
+        table: of runs.
+        columns: those that are needed.
+
+    Raises ValueError that names the column.
+    """
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise ValueError(f"the table of runs lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
@@ -57,7 +64,15 @@ def interpolate(
 
 
 def envelope(values: Array, metric: bool = True) -> tuple[Array, npt.NDArray[np.intp]]:
-    """Running best over the rows of `values` (runs, n) and the row that holds it; NaN and -1 before the first."""
+    """Running best over runs.
+
+    Args:
+        values: quality at ascending amounts of compute, (runs, n), NaN where a run was not under way.
+        metric: True when larger is better, False for a loss.
+
+    Returns:
+        The best so far and the row that holds it, (n,) each; NaN and -1 before the first.
+    """
     filled = np.where(np.isnan(values), -np.inf, values if metric else -values)
     row = filled.argmax(0)
     best = filled[row, np.arange(filled.shape[1])]
@@ -102,7 +117,10 @@ def frontier(curves: pd.DataFrame, columns: Columns = CURVES, metric: bool = Tru
 def pareto(runs: pd.DataFrame, columns: Columns = CURVES, metric: bool = True) -> pd.DataFrame:
     """The runs that no other run beats at the same or a lower compute, cheapest first.
 
-    runs: one row per run, as from `runs.table`, compute and quality finite. Of equal runs one stays.
+    Args:
+        runs: one row per run, as from `runs.table`, compute and quality finite. Of equal runs one stays.
+        columns: its columns.
+        metric: True when larger is better, False for a loss.
 
     >>> table = pd.DataFrame({"flops": [1.0, 2.0, 3.0], "valid_ndcg@5": [0.1, 0.05, 0.2]})
     >>> pareto(table)["flops"].tolist()
@@ -117,9 +135,14 @@ def pareto(runs: pd.DataFrame, columns: Columns = CURVES, metric: bool = True) -
 
 
 def alike(log_sizes: Array, within: float = 0.1) -> npt.NDArray[np.intp]:
-    """Labels (n,) of sizes that count as one, in ascending order: neighbours less than `within` apart are alike.
+    """Labels of sizes that count as one: an architecture has a few more parameters where its vocabulary is larger.
 
-    The same architecture has a few more or fewer parameters where the vocabulary of its text differs.
+    Args:
+        log_sizes: natural logarithms, (n,).
+        within: neighbours less than this share apart are alike.
+
+    Returns:
+        Labels (n,), ascending with size.
     """
     order = np.argsort(log_sizes)
     labels = np.empty(len(log_sizes), dtype=np.intp)
@@ -128,7 +151,15 @@ def alike(log_sizes: Array, within: float = 0.1) -> npt.NDArray[np.intp]:
 
 
 def best_per_size(labels: npt.NDArray[np.intp], values: Array) -> npt.NDArray[np.intp]:
-    """Rows with the largest of `values` (n,) of each label, labels ascending; NaN never wins."""
+    """The row with the largest value of each label.
+
+    Args:
+        labels: as from `alike`, (n,).
+        values: (n,); NaN never wins.
+
+    Returns:
+        Rows, labels ascending; none of a label that has NaN only.
+    """
     rows = np.flatnonzero(~np.isnan(values))
     rows = rows[np.lexsort((values[rows], labels[rows]))]
     last = np.append(np.diff(labels[rows]) > 0, True)[: len(rows)]
@@ -136,10 +167,15 @@ def best_per_size(labels: npt.NDArray[np.intp], values: Array) -> npt.NDArray[np
 
 
 def vertex(log_sizes: Array, values: Array) -> tuple[float, Array] | None:
-    """The top of a parabola through `values` over ascending `log_sizes`, and its coefficients, highest power first.
+    """The top of a parabola of quality in ln N.
 
-    None if the largest value stands at either end, where the top may lie beyond, or if the parabola bends the
-    wrong way or has its top outside.
+    Args:
+        log_sizes: ascending, (n,).
+        values: larger is better, (n,).
+
+    Returns:
+        Where the top is, and the coefficients, highest power first. None if the largest value stands at either end,
+        where the top may lie beyond, or if the parabola bends the wrong way or has its top outside.
     """
     if len(values) < 3 or not 0 < int(values.argmax()) < len(values) - 1:
         return None
@@ -189,12 +225,30 @@ def isoflop(
 
 
 def levels(values: pd.Series, n: int) -> Array:
-    """`n` amounts evenly spaced in logarithm strictly between the smallest and the largest of `values`."""
+    """Amounts evenly spaced in logarithm strictly between the smallest and the largest of some.
+
+    Args:
+        values: positive.
+        n: how many.
+
+    Returns:
+        The amounts, (n,).
+    """
     return np.geomspace(values.min(), values.max(), n + 2)[1:-1]
 
 
 def parabolas(points: pd.DataFrame, optima: pd.DataFrame, columns: Columns = CURVES, n: int = 60) -> pd.DataFrame:
-    """The parabolas of the optima of `isoflop` as `n` points each over the sizes of their budget, for drawing."""
+    """The parabolas of `isoflop` as points over the sizes of their budget, for drawing.
+
+    Args:
+        points: as from `isoflop`.
+        optima: as from `isoflop`.
+        columns: those of the runs.
+        n: points of each parabola.
+
+    Returns:
+        One row per point: compute (the budget), size, quality.
+    """
     x, y, size = columns.compute, columns.quality, columns.size
     parts = []
     for _, row in optima.iterrows():

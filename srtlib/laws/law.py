@@ -53,7 +53,11 @@ class Law:
     ) -> Law:
         """A law with coefficients taken from elsewhere, such as a publication; its intervals are NaN.
 
-        ranges: smallest and largest of each input that the law was made for.
+        Args:
+            form: a key of `FORMS`.
+            params: all of its parameters, by the formula's letters, else ValueError is raised.
+            ranges: smallest and largest of each input that the law was made for.
+            metric: True for a metric that grows, False for a loss that falls.
 
         >>> law = Law.given("log_linear", {"a": -0.2, "b": 0.01}, {"C": (1e12, 1e16)})
         >>> round(law.predict(C=1e14), 4)
@@ -86,7 +90,17 @@ class Law:
         return FORMS[self.form].formulas[self.metric]
 
     def predict(self, N: Any = None, D: Any = None, C: Any = None, U: Any = None, epochs: Any = None) -> Any:
-        """Prediction at each point of the inputs (a float for scalars)."""
+        """Prediction at each point of the inputs that the form needs (a float for scalars).
+
+        Args:
+            N: model size, (n,) or one number, as every input.
+            D: amount of data.
+            C: compute.
+            U: unique data.
+            epochs: passes over it.
+
+        Raises ValueError where one is missing, or not positive and finite.
+        """
         x = log_inputs(FORMS[self.form], {"N": N, "D": D, "C": C, "U": U, "epochs": epochs})
         y = FORMS[self.form].predict(np.array(list(self.params.values())), x, self.sign)
         given = [v for v in (N, D, C, U, epochs) if v is not None]
@@ -97,7 +111,13 @@ class Law:
         return -1 if self.metric else 1
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Percentile interval of a parameter; of `a` and `b` of N* ~ C^a, D* ~ C^b too where alpha and beta are."""
+        """Percentile interval of a parameter.
+
+        Args:
+            name: a letter of the formula, or `a` or `b` of N* ~ C^a, D* ~ C^b where it has alpha and beta; else
+                ValueError is raised.
+            level: share of the resamples inside.
+        """
         if name in self.params:
             values = self.samples[name]
         elif name in DERIVED and {"alpha", "beta"} <= self.params.keys():
@@ -108,7 +128,12 @@ class Law:
         return float(low), float(high)
 
     def band(self, level: float = 0.95, **inputs: Any) -> tuple[Array, Array]:
-        """Percentile band (low, high) of the prediction at inputs such as C=grid, each (n,)."""
+        """Percentile band (low, high) of the prediction, (n,) each.
+
+        Args:
+            level: share of the resamples inside.
+            inputs: as for `predict`, such as C=grid.
+        """
         x = log_inputs(FORMS[self.form], inputs)
         y = FORMS[self.form].predict(self.samples.to_numpy(), x, self.sign)
         low, high = np.quantile(y, tails(level), axis=0)
@@ -142,7 +167,12 @@ def tails(level: float) -> tuple[float, float]:
 
 
 def numbers(name: str, values: Any) -> Array:
-    """`values` as a float array of at least one dimension; raises ValueError that names them."""
+    """Values as a float array of at least one dimension.
+
+    Args:
+        name: what an error calls them.
+        values: one number, or any array-like of them, else ValueError is raised.
+    """
     try:
         return np.atleast_1d(np.asarray(values, dtype=float))
     except (TypeError, ValueError):
@@ -150,7 +180,14 @@ def numbers(name: str, values: Any) -> Array:
 
 
 def log_inputs(form: Form, given: Mapping[str, Any]) -> dict[str, Array]:
-    """The inputs that the form needs, as logarithms, checked, broadcast to one length (n,)."""
+    """The inputs that a form needs, as logarithms, checked, broadcast to one length (n,).
+
+    Args:
+        form: whose inputs are needed.
+        given: inputs by letter, None where one was not given.
+
+    Raises ValueError where one is missing, not positive and finite, or of another length.
+    """
     arrays = {name: numbers(name, values) for name, values in given.items() if values is not None}
     for name, values in arrays.items():
         if not (np.isfinite(values) & (values > 0)).all():

@@ -39,16 +39,20 @@ def plan(
         runs_path: as for `runs.table`.
         compute: FLOPs, counted as the runs are: exactly, or else the paper's way.
         interactions: unique interactions in the data.
-        hours, money: of `machine`.
+        hours: GPU-hours.
+        money: in the currency of `machine`.
         size: number of parameters, with `interactions`.
         dataset: runs on the data sets whose names start so; needed where the store holds several.
         form: of the law; default: the one that predicts the top decade of compute best.
         machine: what FLOPs cost; default: `Machine()`.
-        n_resamples, seed: of the bootstrap.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
 
-    Returns one row per budget or amount, as `ComputeEstimator.predict` or `DataEstimator.predict` does, the law's
-    `form` and, for a budget, the approaches behind N and D as `allocation`. Raises ValueError unless one of the four is
-    given, and where the estimators do.
+    Returns:
+        One row per budget or amount, as from `ComputeEstimator.predict` or `DataEstimator.predict`, the law's `form`
+        and, for a budget, the approaches behind N and D as `allocation`.
+
+    Raises ValueError unless one of the four is given, and where the estimators do.
     """
     given = [v is not None for v in (compute, hours, money, interactions)]
     if sum(given) != 1:
@@ -68,7 +72,14 @@ def plan(
 def fit_pair(
     runs_path: Path | str, dataset: str | None = None, n_resamples: int = 500, seed: int = 0
 ) -> tuple[ComputeEstimator, DataEstimator]:
-    """Both estimators fitted to recorded runs, the second on training targets; `dataset` as for `plan`."""
+    """Both estimators fitted to recorded runs, the second on training targets.
+
+    Args:
+        runs_path: as for `runs.table`.
+        dataset: as for `plan`.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
     table, curves = runs.study(runs_path, dataset)
     columns = Columns(compute=runs.compute_column(table))
     sampling: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed}
@@ -90,9 +101,14 @@ def with_published_laws(
 def write_planner(
     path: Path | str, estimators: Mapping[str, tuple[ComputeEstimator, DataEstimator]], n: int = 300
 ) -> None:
-    """Write the estimators, by the name that the page shows, as the script that the planner page loads.
+    """Write estimators as the script that the planner page loads.
 
-    n: resamples that are kept of each law, from which the page draws its bands. The page of the book is written by::
+    Args:
+        path: of the script.
+        estimators: by the name that the page shows.
+        n: resamples that are kept of each law, from which the page draws its bands.
+
+    The page of the book is written by::
 
         authors = fit_pair("published")
         write_planner("book/_static/planner/data.js", {

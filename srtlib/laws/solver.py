@@ -63,7 +63,15 @@ class Problem:
 
     @classmethod
     def of(cls, form: Form, x: dict[str, Array], y: Array, metric: bool, delta: float) -> Problem:
-        """The problem of fitting `form` to y (n,) at centred inputs, with the bounds that its scale gives."""
+        """The problem of fitting a form, with the bounds that the scale of y gives.
+
+        Args:
+            form: what is fitted.
+            x: logarithms of the inputs, centred, (n,) each.
+            y: what it is fitted to, (n,).
+            metric: True for a bounded metric that grows, else a loss that falls.
+            delta: where Huber turns linear.
+        """
         scale = float(np.abs(y).max())
         lower, upper = np.full(len(form.params), -np.inf), np.full(len(form.params), np.inf)
         for i, name in enumerate(form.params):
@@ -76,20 +84,35 @@ class Problem:
         return cls(form, x, -1 if metric else 1, not metric, delta, lower, upper, 1e-3 * float(np.abs(y).min()))
 
     def residuals(self, y: Array, jacobian: Array, target: Array) -> tuple[Array, Array]:
-        """Residuals (R, n) and their Jacobian (R, n, p) of predictions and theirs; `target` is ln y when `log`."""
+        """Residuals (R, n) and their Jacobian (R, n, p).
+
+        Args:
+            y: predictions, (R, n).
+            jacobian: theirs, (R, n, p).
+            target: what is fitted, (R, n); ln y when `log`.
+        """
         if self.log:
             safe = np.maximum(y, self.tiny)
             y, jacobian = np.log(safe) + (y - safe) / safe, jacobian / safe[..., None]
         return y - target, jacobian
 
     def objective(self, residuals: Array, weight: Array) -> Array:
+        """The sum of losses, (R,).
+
+        Args:
+            residuals: (R, n).
+            weight: of each point, (R, n).
+        """
         clipped = np.clip(residuals, -self.delta, self.delta)
         return (weight * clipped * (residuals - clipped / 2)).sum(-1)
 
     def solve(self, start: Array, target: Array, weight: Array) -> Solution:
-        """R fits at once: start (R, p), target (R, n), which is ln y when `log`, and weight (R, n).
+        """R fits at once. For least absolute deviations the threshold shrinks by tens.
 
-        For least absolute deviations the threshold shrinks by tens.
+        Args:
+            start: theta to begin with, (R, p).
+            target: what is fitted, (R, n); ln y when `log`.
+            weight: of each point, (R, n).
         """
         theta = start
         for threshold in sorted({self.delta, *(d for d in SHRINK if self.delta < d)}, reverse=True):
@@ -156,10 +179,21 @@ def descend(
     z: Array, aside: Array, lower: Array, upper: Array, evaluate: Evaluate,
     tolerance: float, floor: float, damping: float,
 ) -> tuple[Point, Array, Mask]:  # fmt: skip
-    """Damped Newton within bounds, for R problems at once: where they stand, z (R, p), and which converged (R,).
+    """Damped Newton within bounds, for R problems at once.
 
-    One has converged when a full step, projected on the bounds that hold it, would gain no more than the share
-    `tolerance` of its objective, or than `floor`.
+    Args:
+        z: where the searches begin, (R, p).
+        aside: what the first evaluation starts from, (R, ...).
+        lower: bounds of z, (p,).
+        upper: bounds of z, (p,).
+        evaluate: gives the `Point` of some of the problems at their z.
+        tolerance: share of its objective that a full step of a converged search would gain at most.
+        floor: gain below which a search has converged too, in units of the objective.
+        damping: of the first step.
+
+    Returns:
+        The points where the searches ended, z (R, p) there, and which converged (R,). A full step is one projected on
+        the bounds that hold it.
     """
     z, active = np.clip(z, lower, upper), np.arange(len(z))
     point = Point(*(part.copy() for part in evaluate(active, z, aside)))

@@ -9,7 +9,13 @@ from scipy import stats
 
 
 def best_runs(runs: pd.DataFrame, by: str | list[str] = "dataset", metric: str = "valid_ndcg@5") -> pd.DataFrame:
-    """The run with the highest `metric` of each group, groups in order of `n_targets`."""
+    """The best run of each group, groups in order of `n_targets`.
+
+    Args:
+        runs: one row per run, as from `runs.table`.
+        by: the columns that make a group.
+        metric: a column: larger is better.
+    """
     return runs.loc[runs.groupby(by)[metric].idxmax()].sort_values("n_targets").reset_index(drop=True)
 
 
@@ -19,10 +25,21 @@ def paired_effects(
     metric: str = "valid_ndcg@5_final",
     design: tuple[str, ...] = ("dataset", "d_model", "n_layers", "n_heads", "n_negatives"),
 ) -> pd.DataFrame:
-    """Relative effect of each step of `factor` between runs equal in the rest of `design`.
+    """Relative effect of each step of a factor between runs equal in the rest of the design.
 
-    A step joins neighbouring levels (numbers) of the table ("8 -> 16"); repeated runs are averaged first. One row per
-    pair: the shared design, `low`, `high`, `step`, both metrics and `effect` = metric_high / metric_low - 1.
+    A step joins neighbouring levels (numbers) of the table ("8 -> 16"); repeated runs are averaged first.
+
+    Args:
+        runs: one row per run, as from `runs.table`.
+        factor: a column of numbers.
+        metric: a column: larger is better.
+        design: the columns in which a pair is equal, but for the factor.
+
+    Returns:
+        One row per pair: the shared design, `low`, `high`, `step`, both metrics and `effect` = metric_high / metric_low
+        - 1.
+
+    Raises ValueError where the factor has one level only.
     """
     shared = [name for name in design if name != factor]
     mean = runs.groupby([*shared, factor])[metric].mean().unstack(factor)
@@ -43,14 +60,17 @@ def effects_of_variations(
     metric: str = "valid_ndcg@10",
     design: tuple[str, ...] = ("n_interactions", "d_model", "n_layers", "seed"),
 ) -> pd.DataFrame:
-    """Relative effect of each variation of a recipe between runs equal in `design`.
+    """Relative effect of each variation of a recipe between runs equal in the design.
 
     Args:
         table: as from `srtlib.studies.sweeping.grid_table`, with a column `variation`.
         base: the variation that the others are held against.
+        metric: a column: larger is better.
+        design: the columns in which a pair is equal.
 
-    Returns one row per pair: the design, `variation`, `metric_low` (of the base), `metric_high` and `effect` =
-    metric_high / metric_low - 1; `summarise_effects(pairs, "variation")` is their mean.
+    Returns:
+        One row per pair: the design, `variation`, `metric_low` (of the base), `metric_high` and `effect` = metric_high
+        / metric_low - 1; `summarise_effects(pairs, "variation")` is their mean.
 
     Raises ValueError where the table has no run of the base.
     """
@@ -67,8 +87,13 @@ def effects_of_variations(
 def summarise_effects(pairs: pd.DataFrame, by: str | list[str] = "step", level: float = 0.95) -> pd.DataFrame:
     """Mean of the paired effects (geometric) with Student's interval over the pairs.
 
-    One row per group: `pairs`, `worse` (pairs with a negative effect), `effect`, `low`, `high`. The interval
-    takes the pairs as independent, and is NaN for one pair.
+    Args:
+        pairs: as from `paired_effects`.
+        by: the columns that make a group.
+        level: of the interval, which takes the pairs as independent.
+
+    Returns:
+        One row per group: `pairs`, `worse` (pairs with a negative effect), `effect`, `low`, `high` (NaN for one pair).
     """
 
     def summary(effect: pd.Series) -> pd.Series:
@@ -84,8 +109,14 @@ def summarise_effects(pairs: pd.DataFrame, by: str | list[str] = "step", level: 
 def over_seeds(table: pd.DataFrame, by: str | list[str], columns: Sequence[str], level: float = 0.95) -> pd.DataFrame:
     """Mean over the seeds of each group, and Student's interval of the first column's mean as `low` and `high`.
 
-    One row per group, in the table's order: the group, `seeds`, `low`, `high` (NaN for a single seed), `columns`. The
-    interval speaks of seeds (first weights, order of training), not of users.
+    Args:
+        table: one row per run.
+        by: the columns that make a group.
+        columns: numbers to average.
+        level: of the interval, which speaks of seeds (first weights, order of training), not of users.
+
+    Returns:
+        One row per group, in the table's order: the group, `seeds`, `low`, `high` (NaN for a single seed), `columns`.
 
     >>> runs = pd.DataFrame({"method": list("aab"), "ndcg": [1.0, 3.0, 5.0]})
     >>> over_seeds(runs, "method", ["ndcg"])["ndcg"].tolist()

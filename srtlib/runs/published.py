@@ -114,13 +114,23 @@ def predict_from_compute(C: npt.ArrayLike) -> Any:
 
 
 def predict_from_data(N: npt.ArrayLike, D: npt.ArrayLike) -> Any:
-    """The published data estimator: NDCG@5 of a model of N parameters in all, learnt from D training targets."""
+    """The published data estimator: NDCG@5.
+
+    Args:
+        N: parameters of the model in all.
+        D: training targets that it learns from.
+    """
     E, A, B, alpha, beta = DATA_LAW.values()
     return E - A / np.asarray(N, float) ** alpha - B / np.asarray(D, float) ** beta
 
 
 def refit_data_law(runs: pd.DataFrame, y: str = "valid_ndcg@5_final") -> dict[str, float]:
-    """E, A and B of the data law by linear least squares on a table of runs, the published exponents held."""
+    """E, A and B of the data law by linear least squares, the published exponents held.
+
+    Args:
+        runs: one row per run, as from `runs.table`.
+        y: a column: NDCG.
+    """
     powers = [-(runs[size] ** -DATA_LAW[power]) for size, power in [("params_total", "alpha"), ("n_targets", "beta")]]
     solution = np.linalg.lstsq(np.column_stack([np.ones(len(runs)), *powers]), runs[y])[0]
     return dict(zip("EAB", solution.tolist(), strict=True))

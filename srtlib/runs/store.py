@@ -61,6 +61,8 @@ class Run:
         """Create the run of `config` in the store `root`, or reopen it.
 
         Args:
+            root: the store's folder, made if it is not there.
+            config: the whole configuration of the run.
             wait: if another process has the run open, say so and wait until it has not.
 
         Raises RunLockedError if it is open already: in this process, or in another that is not waited for.

@@ -141,7 +141,13 @@ def rows_of(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
 
 
 def one_family(table: pd.DataFrame, dataset: str | None = None) -> pd.DataFrame:
-    """The rows of one data set (or of samples of it, named <data set>-<size>); raises ValueError if there are several.
+    """The rows of one data set, or of samples of it, named <data set>-<size>.
+
+    Args:
+        table: with a column `dataset`.
+        dataset: how the names start; default: the only data set of the table.
+
+    Raises ValueError where there are several data sets and none is chosen, and where no row is left.
 
     >>> one_family(pd.DataFrame({"dataset": ["amazon-1M", "amazon-5M", "toys"]}), "amazon")["dataset"].tolist()
     ['amazon-1M', 'amazon-5M']
@@ -162,7 +168,12 @@ def compute_column(table: pd.DataFrame) -> str:
 
 
 def export(path: Path | str, folder: Path | str) -> None:
-    """Write the runs of `path` as runs.csv and curves.csv into `folder`, which `table` and `curves` read."""
+    """Write runs as runs.csv and curves.csv, which `table` and `curves` read.
+
+    Args:
+        path: as for `table`.
+        folder: where to; made if it is not there.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in [("runs", table(path)), ("curves", curves(path))]:

@@ -57,6 +57,10 @@ def read_histories(histories: Histories, catalogue: pd.Index, strict: bool) -> L
 def read_ids(given: object, what: str) -> list[str]:
     """Ids as text, in order.
 
+    Args:
+        given: a list (or tuple, array, column) of ids.
+        what: what an error calls it.
+
     Raises ValueError, naming what was given, for anything but a list (or array) of ids with none missing.
 
     >>> read_ids(("p", 7), "the query")

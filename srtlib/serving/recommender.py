@@ -31,9 +31,12 @@ BATCH_TOKENS = 16_384
 class Recommender:
     """A model and a catalogue.
 
-    items: one row per item with item_id and title, and if there are any brand, categories, `count` (how often the item
-    was taken in training: what users without a history are offered) and `vector` (for a model that reads fixed
-    vectors). approximate: search catalogues of 100,000 items or more through FAISS (extra `faiss`) instead of exactly.
+    Args:
+        model: a trained model.
+        items: one row per item with item_id and title, and if there are any brand, categories, `count` (how often the
+            item was taken in training: what users without a history are offered) and `vector` (for a model that reads
+            fixed vectors).
+        approximate: search catalogues of 100,000 items or more through FAISS (extra `faiss`) instead of exactly.
 
     >>> from srtlib.data.text import train_tokenizer
     >>> from srtlib.params import ModelParams
@@ -59,10 +62,16 @@ class Recommender:
         device: torch.device | str = "cpu",
         approximate: bool = False,
     ) -> "Recommender":
-        """From a model folder, with the catalogue that lies in it or, in its place, another one.
+        """From a model folder. The vectors of a large catalogue are cached in the data home.
 
-        Items of another catalogue keep the folder's counts, where it knows their ids. The vectors of a large catalogue
-        are cached in the data home. Raises FileNotFoundError and ValueError as `SRT.from_pretrained` does.
+        Args:
+            folder: of the model.
+            items: a catalogue as the class takes, whose items keep the folder's counts, where it knows their ids;
+                default: the one that lies in the folder.
+            device: where the model computes.
+            approximate: as for the class.
+
+        Raises FileNotFoundError and ValueError as `SRT.from_pretrained` does.
         """
         folder = Path(folder)
         model = SRT.from_pretrained(folder, device)
@@ -81,14 +90,19 @@ class Recommender:
     def recommend(
         self, histories: Histories, k: int = 10, exclude_seen: bool = True, strict: bool = False
     ) -> pd.DataFrame:
-        """The k items that each user is likeliest to take next: user, rank (from 1), item_id, title, score.
+        """The k items that each user is likeliest to take next.
 
-        histories: user -> item ids, oldest first; or a table of user_id, item_id and, if there is one, timestamp (rows
-        are oldest first without it; a row without item_id names a user without a history). exclude_seen leaves out
-        what the user has had; then a user may get fewer than k. strict: refuse items that are not in the catalogue;
-        otherwise they are dropped with a warning. A user of whom nothing is left is offered the most popular items of
-        the training data, with a warning, and `score` is their count. The table's `attrs` say how many interactions
-        were dropped (`unknown_interactions`) and who got popular items (`popularity_users`).
+        Args:
+            histories: user -> item ids, oldest first; or a table of user_id, item_id and, if there is one, timestamp
+                (rows are oldest first without it; a row without item_id names a user without a history).
+            k: items for each user, 1 to as many as the catalogue has.
+            exclude_seen: leave out what the user has had; then a user may get fewer than k.
+            strict: refuse items that are not in the catalogue; otherwise they are dropped with a warning.
+
+        Returns:
+            user, rank (from 1), item_id, title, score. A user of whom nothing is known is offered the most popular
+            items of the training data, with a warning, and `score` is their count. The table's `attrs` say how many
+            interactions were dropped (`unknown_interactions`) and who got popular items (`popularity_users`).
 
         Raises ValueError for a table that cannot be read, for k out of range, and for unknown items if strict.
         """
@@ -108,7 +122,13 @@ class Recommender:
     def similar(self, item_ids: Sequence[str], k: int = 10) -> pd.DataFrame:
         """The k items nearest to each of some items, by the cosine of their vectors.
 
-        Columns: query, rank, item_id, title, score.
+        Args:
+            item_ids: of items in the catalogue.
+            k: items for each, 1 to as many as the catalogue has.
+
+        Returns:
+            query, rank (from 1), item_id, title, score.
+
         Raises ValueError for what is no list of ids, and for an item that is not in the catalogue.
         """
         k = self._check_k(k)
@@ -141,7 +161,12 @@ class Recommender:
             self.index.add(vectors)
 
     def recall(self, histories: Histories, k: int = 10) -> float:
-        """Share of the exact top k that approximate search finds for these users; 1 where search is exact."""
+        """Share of the exact top k that approximate search finds for some users; 1 where search is exact.
+
+        Args:
+            histories: as for `recommend`.
+            k: items for each user.
+        """
         k, log = self._check_k(k), read_histories(histories, self._places, strict=False)
         return 1.0 if self.index is None else recall(self.index, self._outputs(log), self.vectors, k)
 

@@ -17,10 +17,18 @@ PROBES = 64  # lists of the FAISS index that a query looks into
 def top_k(
     queries: Tensor, vectors: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Scores and indices of each query's k best items, [B, k] both, best first; -inf where fewer are left.
+    """The items with the highest scores, exactly.
 
-    queries: [B, D]; vectors: [I, D], k at most I; exclude: (query, item) pairs, int64 [n] both, not to be found.
-    Exact: the k blocks of 64 items with the highest maxima hold the k best items, so the first pass keeps maxima only
+    Args:
+        queries: [B, D].
+        vectors: of the items, [I, D].
+        k: at most I.
+        exclude: (query, item) pairs that are not to be found, int64 [n] both.
+
+    Returns:
+        Scores and indices of each query's k best items, [B, k] both, best first; -inf where fewer are left.
+
+    The k blocks of 64 items with the highest maxima hold the k best items, so the first pass keeps maxima only
     and the second scores those blocks again. Memory is bounded whatever the catalogue and the number of queries.
 
     >>> top_k(torch.tensor([[1.0]]), torch.tensor([[0.5], [2.0], [1.0]]), k=2)[1].tolist()
@@ -104,7 +112,13 @@ class FaissIndex:
         self.index.add(vectors.cpu().numpy())
 
     def top_k(self, queries: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """As the function `top_k`, of what the index finds."""
+        """As the function `top_k`, of what the index finds.
+
+        Args:
+            queries: [B, D].
+            k: items for each.
+            exclude: as for the function.
+        """
         rows, items = exclude or (torch.empty(0, dtype=torch.long),) * 2
         excluded = torch.unique(items.cpu() * len(queries) + rows.cpu())
         most = k + int(torch.bincount(excluded % len(queries)).max()) if len(excluded) else k
@@ -115,7 +129,14 @@ class FaissIndex:
 
 
 def recall(index: FaissIndex, queries: Tensor, vectors: Tensor, k: int = 10) -> float:
-    """Share of the exact top k that the index finds, over all queries."""
+    """Share of the exact top k that the index finds, over all queries.
+
+    Args:
+        index: of the vectors.
+        queries: [B, D].
+        vectors: of the items, [I, D].
+        k: items for each query.
+    """
     exact, approximate = top_k(queries, vectors, k)[1].cpu(), index.top_k(queries, k)[1]
     return float((exact[:, :, None] == approximate[:, None, :]).any(2).float().mean())
 
