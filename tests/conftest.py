@@ -1,6 +1,8 @@
 """Shared fixtures: one thread, a home of its own, and a small data set."""
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,3 +85,10 @@ def recipe() -> Recipe:
         model=ModelParams(d_model=8, n_layers=2, n_heads=2, dropout=0.1, max_len=10, vocab_size=200),
         train=TrainParams(epochs=3, batch_size=64, n_negatives=16, learning_rate=0.01),
     )
+
+
+def pytest_unconfigure() -> None:
+    """Ibis keeps a connection of its own, which DuckDB would complain of at the very end."""
+    if ibis := sys.modules.get("ibis"):
+        ibis.options.default_backend = None
+        gc.collect()
