@@ -35,6 +35,13 @@ class Trials:
     Seeds are those of training, `seed` the first of them; data are split the same way in all. What is tried gives one
     row: method, seed, `pretrain_flops` and `flops` (of the training on the target), validation and test metrics, and
     test_unseen metrics, which rank only items that the user has not had.
+
+    Args:
+        params: of the study.
+        sources: names or paths of data sets, learnt from as one; users of the target are taken out.
+        target: name or path.
+        store: of the runs.
+        seed: of the samples, and the first of those of training.
     """
 
     def __init__(self, params: Transfer, sources: Sequence[str], target: str, store: Path, seed: int = 0) -> None:

@@ -26,6 +26,12 @@ class Objective(nn.Module):
     """The loss of a batch: encodes each item once, runs the transformer, and has one of `OBJECTIVES` score.
 
     `transform` is the transformer as it is called.
+
+    Args:
+        model: what learns.
+        features: what its item encoder reads of the catalogue.
+        n_items: of the catalogue.
+        params: the training. ValueError for an objective that is not known.
     """
 
     def __init__(self, model: SRT, features: Any, n_items: int, params: TrainParams) -> None:

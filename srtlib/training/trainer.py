@@ -105,8 +105,14 @@ def train(
 
 
 class Trainer:
-    """One run in progress: model, optimiser, where it stands, and the run's judge (none in all processes but the
-    first, or without a run)."""
+    """One run in progress: model, optimiser, where it stands, and the run's judge.
+
+    Args:
+        recipe, dataset, tuning, device: as in `train`.
+        judged_on: whose users and catalogue the run is judged on.
+        path: folder of the run.
+        run: open for writing; None in all processes but the first, or where nothing is to be judged or recorded.
+    """
 
     def __init__(
         self,

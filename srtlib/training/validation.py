@@ -16,7 +16,15 @@ from srtlib.training.provenance import provenance_of
 
 
 class Judge:
-    """Ranks the users of `judged_on` for one run. The best weights live in `folder`, as a model folder."""
+    """Ranks users for one run. The best weights live in `folder`, as a model folder.
+
+    Args:
+        run: open for writing.
+        params: the training: among which items, and what selects the best.
+        dataset: what is trained on.
+        judged_on: whose users, and whose catalogue.
+        model: whose item encoder says what it reads of that catalogue.
+    """
 
     def __init__(self, run: Run, params: TrainParams, dataset: Dataset, judged_on: Dataset, model: SRT) -> None:
         self.run, self.params, self.dataset, self.judged_on = run, params, dataset, judged_on
