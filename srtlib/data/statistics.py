@@ -26,7 +26,7 @@ GROWTH = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)  # interactions of rec
 VOCABULARY = 30_000  # the paper's
 
 
-def statistics(interactions: Table, items: Table) -> tuple[pd.DataFrame, pd.DataFrame]:
+def table_statistics(interactions: Table, items: Table) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The counts of a data set (statistic, value) and its distributions (distribution, value, count).
 
     Both come from aggregates, so that the data may be larger than memory.
@@ -60,14 +60,14 @@ def statistics(interactions: Table, items: Table) -> tuple[pd.DataFrame, pd.Data
 
 
 def describe(name_or_path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`statistics` of a data set on disk, known by its name or its path.
+    """`table_statistics` of a data set on disk, known by its name or its path.
 
     >>> counts, distributions = describe("synthetic")
     >>> int(counts.set_index("statistic").loc["items", "value"])
     5000
     """
     interactions, items = read_tables(find_folder(name_or_path))
-    return statistics(ibis.memtable(interactions), ibis.memtable(items))
+    return table_statistics(ibis.memtable(interactions), ibis.memtable(items))
 
 
 def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.DataFrame:

@@ -17,7 +17,7 @@ TRIES = 3  # of each address, each resuming where the one before ended
 MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".zip": b"PK", ".parquet": b"PAR1"}  # how files of a kind begin
 
 
-def download(urls: Sequence[str], path: Path, sha256: str | None = None) -> Path:
+def download_file(urls: Sequence[str], path: Path, sha256: str | None = None) -> Path:
     """Fetch a file from the first address that delivers it whole; one that is there already is kept.
 
     What has come so far is in `<path>.part`, from which a later call goes on (HTTP ranges, guarded by ETag or date of

@@ -20,7 +20,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from srtlib.data.amazon.download import download
+from srtlib.data.amazon.download import download_file
 from srtlib.data.amazon.steps import METADATA, RATINGS, TRANSFER, Preparation
 from srtlib.data.engines.engine import connect
 from srtlib.paths import home, write_text
@@ -95,7 +95,7 @@ def prepare(
     with FileLock(job.work / ".lock"):
         if "download" in steps and raw is None:
             for file, urls in FILES.items():
-                download(urls, job.raw / file)
+                download_file(urls, job.raw / file)
         wanted = [step for step in STEPS[1:] if step in steps]
         with connect(engine, job.scratch, memory, threads, master) as connected:
             for step in (bar := tqdm(wanted, unit="step", disable=None)):

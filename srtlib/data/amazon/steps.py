@@ -28,7 +28,7 @@ from srtlib.data.engines import expressions
 from srtlib.data.engines.duckdb import SHOWN
 from srtlib.data.engines.engine import Engine
 from srtlib.data.loading import TABLES
-from srtlib.data.statistics import read_counts, statistics, tidy, vocabulary
+from srtlib.data.statistics import read_counts, table_statistics, tidy, vocabulary
 from srtlib.paths import home, make_folder, write_text
 
 RATINGS, METADATA = "all_csv_files.csv", "All_Amazon_Meta.json.gz"
@@ -76,7 +76,7 @@ class Preparation:
 
     def items(self, engine: Engine) -> None:
         """Metadata -> items: the last usable row of each asin."""
-        source = self._source(METADATA)
+        source = _raw_file(self.raw, METADATA)
 
         def fill(aside: Path) -> None:
             parsed, found = _parsed_items(engine, engine.lines(source), METADATA, "JSON objects with an asin", aside)
@@ -138,10 +138,11 @@ class Preparation:
 
     def users(self, engine: Engine) -> None:
         """Ratings -> users with their counts, and what each step of the funnel drops."""
-        source, items, transfer = self._source(RATINGS), self._made("items"), self._made("transfer")
+        source = _raw_file(self.raw, RATINGS)
+        items, transfer = _made(self.work / "items", "items"), _made(self.work / "transfer", "transfer")
 
         def fill(aside: Path) -> None:
-            ratings = expressions.checked_ratings(engine.ratings(self._few(source, aside)))
+            ratings = expressions.checked_ratings(engine.ratings(_first_ratings(source, self.only_few, aside)))
             users = _stored(engine, expressions.users(ratings, engine.parquet(items / "items.parquet")), aside)
             found = _first_row(expressions.funnel(users, _reviewers(engine, transfer)))
             engine.write(users.filter(_.user_id.notnull()), aside / "users.parquet")
@@ -161,7 +162,8 @@ class Preparation:
 
     def samples(self, engine: Engine) -> None:
         """Users and ratings -> samples of users, each part of the next, each a data set."""
-        users, items = self._made(f"users{self.suffix}"), self._made("items") / "items.parquet"
+        users = _made(self.work / f"users{self.suffix}", "users")
+        items = _made(self.work / "items", "items") / "items.parquet"
         before = (users / ORIGIN).read_text(encoding="utf-8")
         origins = {part: {"before": before, "seed": self.seed, "size": size} for part, size in self.sizes.items()}
         made = [_is_made(self.data_set(part), origin, replace=False) for part, origin in origins.items()]
@@ -178,7 +180,8 @@ class Preparation:
 
     def _sample(self, engine: Engine, users: Path, items: Path, path: Path) -> pd.DataFrame:
         """Write the largest sample's ratings, in order; returns n and reached of its users, in the same order."""
-        kept = expressions.pool(engine.parquet(users / "users.parquet"), _reviewers(engine, self._made("transfer")))
+        reviewers = _reviewers(engine, _made(self.work / "transfer", "transfer"))
+        kept = expressions.pool(engine.parquet(users / "users.parquet"), reviewers)
         shuffled = expressions.shuffled(kept, self.seed)
         buckets = expressions.bucket_sizes(shuffled).to_pandas()
         if (n_all := buckets["n"].sum()) < max(self.sizes.values()):
@@ -188,7 +191,7 @@ class Preparation:
         found = self.scratch / "sample.parquet"
         engine.write(expressions.sampled_users(shuffled, buckets, max(self.sizes.values())), found)
         few = users / RATINGS
-        ratings = expressions.checked_ratings(engine.ratings(few if few.is_file() else self._source(RATINGS)))
+        ratings = expressions.checked_ratings(engine.ratings(few if few.is_file() else _raw_file(self.raw, RATINGS)))
         chosen = expressions.sampled_ratings(ratings, engine.parquet(items), engine.parquet(found))
         engine.write(expressions.in_order(chosen, self.seed, engine.number, user="place"), path)
         return pd.read_parquet(found, columns=["place", "n", "reached"]).sort_values("place")
@@ -196,7 +199,7 @@ class Preparation:
     def vocabulary(self, engine: Engine) -> None:
         """Titles and brands of each sample -> the size of their vocabulary, put among its counts."""
         for part in self.sizes:
-            folder = self._made_data_set(part)
+            folder = _made(self.data_set(part), "samples")
             counts = read_counts(folder / COUNTS)
             if "vocabulary" not in set(counts["statistic"]):
                 found = vocabulary(pd.read_parquet(folder / "items.parquet", columns=["title", "brand"]))
@@ -216,32 +219,30 @@ class Preparation:
         ]
         return pd.concat([pd.DataFrame(columns=["set", "statistic", "value"]), *tables], ignore_index=True)
 
-    def _source(self, file: str) -> Path:
-        if not (self.raw / file).is_file():
-            raise FileNotFoundError(f"{self.raw} has no {file}; download it with the step download, or name its folder")
-        return self.raw / file
-
-    def _made(self, step: str) -> Path:
-        folder = self.work / step
-        if not (folder / ORIGIN).is_file():
-            raise FileNotFoundError(f"{folder} is not there; run the step {step.removesuffix(self.suffix)} first")
-        return folder
-
-    def _made_data_set(self, part: str) -> Path:
-        if not (self.data_set(part) / ORIGIN).is_file():
-            raise FileNotFoundError(f"{self.data_set(part)} is not there; run the step samples first")
-        return self.data_set(part)
-
     def _origin(self, files: Iterable[str], **more: Any) -> dict[str, Any]:
         return {"files": {file: _fingerprint(self.raw / file) for file in files}, **more}
 
-    def _few(self, source: Path, aside: Path) -> Path:
-        """The ratings to read: all, or a file of the first few lines."""
-        if self.only_few is None:
-            return source
-        with source.open("rb") as stream, (aside / RATINGS).open("wb") as few:
-            few.writelines(islice(stream, self.only_few))
-        return aside / RATINGS
+
+def _raw_file(folder: Path, file: str) -> Path:
+    if not (folder / file).is_file():
+        raise FileNotFoundError(f"{folder} has no {file}; download it with the step download, or name its folder")
+    return folder / file
+
+
+def _made(folder: Path, step: str) -> Path:
+    """The folder, which that step has made."""
+    if not (folder / ORIGIN).is_file():
+        raise FileNotFoundError(f"{folder} is not there; run the step {step} first")
+    return folder
+
+
+def _first_ratings(source: Path, only_few: int | None, aside: Path) -> Path:
+    """The ratings to read: all, or a file of the first few lines."""
+    if only_few is None:
+        return source
+    with source.open("rb") as stream, (aside / RATINGS).open("wb") as few:
+        few.writelines(islice(stream, only_few))
+    return aside / RATINGS
 
 
 def _fingerprint(path: Path) -> str:
@@ -334,7 +335,7 @@ def _copy_rows(source: Path, target: Path, chosen: npt.NDArray[np.bool_]) -> Non
 
 def _describe(engine: Engine, folder: Path) -> None:
     tables = (engine.parquet(folder / f"{stem}.parquet") for stem in ("interactions", "items"))
-    counts, distributions = statistics(*tables)
+    counts, distributions = table_statistics(*tables)
     _write_counts(folder, counts)
     distributions.to_csv(folder / "distributions.csv", index=False)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from srtlib.data.amazon.download import CHUNK, download
+from srtlib.data.amazon.download import CHUNK, download_file
 from srtlib.data.amazon.sources import FILES
 
 DATA = bytes(range(256)) * 4_000
@@ -83,45 +83,45 @@ def address(server: Server, path: str = "/file") -> str:
 
 def test_a_whole_file_is_kept(server: Server, tmp_path: Path) -> None:
     for _ in range(2):
-        assert download([address(server)], tmp_path / "to" / "file").read_bytes() == DATA
+        assert download_file([address(server)], tmp_path / "to" / "file").read_bytes() == DATA
     assert server.asked == [None]
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["file"]
 
 
 def test_a_transfer_that_breaks_off_goes_on(server: Server, tmp_path: Path) -> None:
     server.cut = [3 * CHUNK, CHUNK]
-    assert download([address(server)], tmp_path / "file").read_bytes() == DATA
+    assert download_file([address(server)], tmp_path / "file").read_bytes() == DATA
     assert server.asked == [None, f"bytes={3 * CHUNK}-", f"bytes={4 * CHUNK}-"]
 
 
 def test_a_later_call_goes_on_where_the_last_ended(server: Server, tmp_path: Path) -> None:
     server.cut = [3 * CHUNK, 10, 10]
     with pytest.raises(OSError, match="file could not be fetched"):
-        download([address(server)], tmp_path / "file")
+        download_file([address(server)], tmp_path / "file")
     assert not (tmp_path / "file").exists()
     have = (tmp_path / "file.part").stat().st_size
     assert have >= 3 * CHUNK
-    assert download([address(server)], tmp_path / "file").read_bytes() == DATA
+    assert download_file([address(server)], tmp_path / "file").read_bytes() == DATA
     assert server.asked[-1] == f"bytes={have}-"
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path: Path) -> None:
     server.cut = [100_000] + [0] * 2
     with pytest.raises(OSError, match="could not be fetched"):
-        download([address(server)], tmp_path / "file")
+        download_file([address(server)], tmp_path / "file")
     server.etag = '"two"'
-    assert download([address(server)], tmp_path / "file").read_bytes() == DATA
+    assert download_file([address(server)], tmp_path / "file").read_bytes() == DATA
 
 
 def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
     server.ranges, server.cut = False, [100_000]
-    assert download([address(server)], tmp_path / "file").read_bytes() == DATA
+    assert download_file([address(server)], tmp_path / "file").read_bytes() == DATA
 
 
 def test_a_wrong_length_is_refused(server: Server, tmp_path: Path) -> None:
     server.announced = 5
     with pytest.raises(OSError, match="file could not be fetched"):
-        download([address(server)], tmp_path / "file")
+        download_file([address(server)], tmp_path / "file")
     assert not (tmp_path / "file").exists()
 
 
@@ -129,14 +129,14 @@ def test_the_mirror_is_second(server: Server, tmp_path: Path) -> None:
     dead = "http://127.0.0.1:9/file"
     for first in (address(server, "/absent"), dead):
         path = tmp_path / f"file{len(first)}"
-        assert download([first, address(server)], path).read_bytes() == DATA
+        assert download_file([first, address(server)], path).read_bytes() == DATA
     with pytest.raises(OSError, match=r"404 .*127.0.0.1:9.*put it there by hand, or use --raw"):
-        download([address(server, "/absent"), dead], tmp_path / "none")
+        download_file([address(server, "/absent"), dead], tmp_path / "none")
 
 
 def test_the_mirror_does_not_go_on_from_another_file(server: Server, tmp_path: Path) -> None:
     server.cut = [100_000, 0, 0]
-    assert download([address(server), address(server, "/mirror")], tmp_path / "file").read_bytes() == DATA
+    assert download_file([address(server), address(server, "/mirror")], tmp_path / "file").read_bytes() == DATA
     assert server.asked[-1] is None
 
 
@@ -147,9 +147,9 @@ def test_the_mirror_does_not_go_on_from_another_file(server: Server, tmp_path: P
 def test_an_answer_without_a_length_is_not_taken(server: Server, tmp_path: Path, length: str | None) -> None:
     server.strange, server.body = {"Content-Length": length}, DATA[: len(DATA) // 2]
     with pytest.raises(OSError, match=r"file could not be fetched \(http.*[Ll]ength"):
-        download([address(server, "/strange")], tmp_path / "file")
+        download_file([address(server, "/strange")], tmp_path / "file")
     assert not (tmp_path / "file").exists()
-    assert download([address(server, "/strange"), address(server)], tmp_path / "file").read_bytes() == DATA
+    assert download_file([address(server, "/strange"), address(server)], tmp_path / "file").read_bytes() == DATA
 
 
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
@@ -172,19 +172,19 @@ def test_a_page_in_place_of_the_file_is_not_taken(
 ) -> None:
     server.strange, server.body = {"Content-Type": kind}, body
     with pytest.raises(OSError, match=f"{name} could not be fetched .*the answer (begins with|is a page)"):
-        download([address(server, "/strange")], tmp_path / name)
+        download_file([address(server, "/strange")], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_page_does_not_take_the_place_of_what_has_come_so_far(server: Server, tmp_path: Path) -> None:
     server.cut = [3 * CHUNK, 0, 0]
     with pytest.raises(OSError, match="file could not be fetched"):
-        download([address(server, "/strange")], tmp_path / "file")
+        download_file([address(server, "/strange")], tmp_path / "file")
     server.body, server.status = PAGE, 200
     with pytest.raises(OSError, match="is a page that begins with"):
-        download([address(server, "/strange")], tmp_path / "file")
+        download_file([address(server, "/strange")], tmp_path / "file")
     server.body, server.status = DATA, None
-    assert download([address(server, "/strange")], tmp_path / "file").read_bytes() == DATA
+    assert download_file([address(server, "/strange")], tmp_path / "file").read_bytes() == DATA
     assert server.asked[-1] == f"bytes={3 * CHUNK}-"
 
 
@@ -207,23 +207,23 @@ def test_another_range_than_was_asked_for_is_not_taken(
     server: Server, tmp_path: Path, content_range: str | None
 ) -> None:
     server.cut, server.strange = [3 * CHUNK], {"Content-Range": content_range}
-    assert download([address(server, "/strange")], tmp_path / "file").read_bytes() == DATA
+    assert download_file([address(server, "/strange")], tmp_path / "file").read_bytes() == DATA
     assert server.asked == [None, f"bytes={3 * CHUNK}-", None]  # from such a server, once more from the start
 
 
 def test_only_the_statuses_of_a_file_are_taken(server: Server, tmp_path: Path) -> None:
     server.status = 203
     with pytest.raises(OSError, match="has status 203; expected 200"):
-        download([address(server, "/strange")], tmp_path / "file")
+        download_file([address(server, "/strange")], tmp_path / "file")
 
 
 def test_a_known_hash_is_checked(server: Server, tmp_path: Path) -> None:
     server.body = DATA[:-1] + b"!"
     sha256 = hashlib.sha256(DATA).hexdigest()
     urls = [address(server, "/strange"), address(server)]
-    assert download(urls, tmp_path / "file", sha256).read_bytes() == DATA
+    assert download_file(urls, tmp_path / "file", sha256).read_bytes() == DATA
     with pytest.raises(OSError, match=f"SHA-256 .*expected {sha256}"):
-        download(urls[:1], tmp_path / "other", sha256)
+        download_file(urls[:1], tmp_path / "other", sha256)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 
@@ -247,10 +247,10 @@ def test_an_encrypted_address_leads_to_no_other(
         safe.socket = context.wrap_socket(safe.socket, server_side=True)
         threading.Thread(target=safe.serve_forever, args=(0.02,), daemon=True).start()
         url = f"https://127.0.0.1:{safe.server_port}"
-        assert download([f"{url}/file"], tmp_path / "file").read_bytes() == DATA
+        assert download_file([f"{url}/file"], tmp_path / "file").read_bytes() == DATA
         safe.status = 302
         with pytest.raises(OSError, match=r"leads to http://.*, which is not encrypted"):
-            download([f"{url}/strange"], tmp_path / "other")
+            download_file([f"{url}/strange"], tmp_path / "other")
         safe.shutdown()
 
 
@@ -258,4 +258,4 @@ def test_the_environments_proxy_is_used(server: Server, tmp_path: Path, monkeypa
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", address(server, ""))
-    assert download(["http://data.invalid/file"], tmp_path / "file").read_bytes() == DATA
+    assert download_file(["http://data.invalid/file"], tmp_path / "file").read_bytes() == DATA
