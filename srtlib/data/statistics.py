@@ -10,11 +10,14 @@ from typing import Any
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from ibis import _
+from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from srtlib.data.dataset import MIN_LENGTH, Dataset
 from srtlib.data.engines.expressions import distribution
+from srtlib.data.engines.interrupts import interruptible
 from srtlib.data.loading import find_folder, load_dataset, read_tables
 from srtlib.data.text import token_bags, train_tokenizer
 from srtlib.paths import write_text
@@ -67,7 +70,12 @@ def describe(name_or_path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     5000
     """
     interactions, items = read_tables(find_folder(name_or_path))
-    return table_statistics(ibis.memtable(interactions), ibis.memtable(items))
+    connection = ibis.duckdb.connect()
+    try:
+        with interruptible(connection.con.interrupt):
+            return table_statistics(_seen(connection, interactions), _seen(connection, items))
+    finally:
+        connection.disconnect()
 
 
 def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.DataFrame:
@@ -161,6 +169,13 @@ def read_counts(path: Path) -> pd.DataFrame:
     return tidy(
         {name: int(v) if v.isdigit() else float(v) for name, v in zip(table["statistic"], table["value"], strict=True)}
     )
+
+
+def _seen(connection: Backend, table: pd.DataFrame) -> Table:
+    """A table as the engine sees it, without a copy in the engine."""
+    name = ibis.util.gen_name("table")
+    connection.con.register(name, pa.Table.from_pandas(table, preserve_index=False))
+    return connection.table(name)
 
 
 def _spread(name: str, histogram: pd.DataFrame) -> dict[str, float]:

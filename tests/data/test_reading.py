@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from srtlib.data import reading
+from srtlib.data.engines import lines
 from srtlib.data.reading import read_columns, read_table
 
 
@@ -148,6 +149,40 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     text = (begin + "x" * (1 << 18)).encode()
     with pytest.raises(ValueError, match=rf"{name}: (a row|line 2|an array) .*expected"):
         read_table(write(tmp_path / name, gzip.compress(text) if name.endswith("gz") else text))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("a.csv.gz", b"1,x\n"),
+        ("a.tsv.gz", b"1\tx\n"),
+        ("a.jsonl.gz", b'{"id": 1}\n'),
+        ("a.json.gz", b'{"id": 1},'),
+        ("a.parquet.gz", b"\0"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_unpacks_to_more_than_text_does_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, unit: bytes, times: int
+) -> None:
+    for limit, size in {"FREE": 1 << 16, "BLOCK": 1 << 12}.items():
+        monkeypatch.setattr(lines, limit, size)
+    data = (b"[" if name == "a.json.gz" else b"id,t\n" if "csv" in name else b"") + unit * (1 << 18)
+    for _ in range(times):
+        data = gzip.compress(data)
+    path = write(tmp_path / name, data)
+    with pytest.raises(ValueError, match=f"{name} unpacks to more than 100 times its size; expected text") as error:
+        read_table(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv"])
+def test_well_packed_text_within_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for limit, size in {"FREE": 1 << 12, "BLOCK": 1 << 12}.items():
+        monkeypatch.setattr(lines, limit, size)
+    text = b"id,t\n" + b"".join(b"%d,x\n" % (i * i) for i in range(9_000))
+    path = write(tmp_path / name, gzip.compress(text) if name.endswith("gz") else text)
+    assert read_table(path)["id"].astype(int).tolist() == [i * i for i in range(9_000)]
 
 
 def test_the_types_of_parquet_files(tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SCHEMA = pa.schema({"number": pa.int64(), "line": pa.string()})
 BLOCK = 8 << 20  # bytes read at a time
@@ -75,8 +80,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
                     _check_text(path, block[:WINDOW])
                 n_bytes += len(block)
                 bar.update(raw.tell() - bar.n)
-                if n_bytes > max(FREE, SWELL * raw.tell()):
-                    raise ValueError(f"{path} unpacks to more than {SWELL} times its size; expected text")
+                _check_swell(path, n_bytes, raw.tell())
                 block, end, rest = (rest + block).rpartition(b"\n")
                 number += block.count(b"\n") + len(end)
                 if len(rest) > LONGEST:
@@ -89,9 +93,42 @@ def _blocks(path: Path) -> Iterator[bytes]:
         yield rest
 
 
-def unpacked(path: Path) -> pa.NativeFile:
-    """The bytes of a file, unpacked as often as it is gzipped."""
-    return _unpacked(pa.OSFile(str(path)), _layers(path))
+def unpacked(path: Path) -> io.BufferedReader:
+    """The bytes of a file, unpacked as often as it is gzipped; a stream that can seek where the file is not gzipped.
+
+    While it is read, the stream raises ValueError for a file that unpacks to more than text does.
+    """
+    layers = _layers(path)
+    return io.BufferedReader(_Unpacked(path, layers), BLOCK) if layers else path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """The bytes of a gzipped file, as long as they are no more than text makes."""
+
+    def __init__(self, path: Path, layers: int) -> None:
+        self._path, self._n_bytes = path, 0
+        self._packed = pa.OSFile(str(path))
+        self._stream = _unpacked(self._packed, layers)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        count: int = self._stream.readinto(buffer)
+        self._n_bytes += count
+        _check_swell(self._path, self._n_bytes, self._packed.tell())
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        self._packed.close()
+        super().close()
+
+
+def _check_swell(path: Path, n_bytes: int, n_packed: int) -> None:
+    """Refuse what fills memory: so many bytes of so many packed ones."""
+    if n_bytes > max(FREE, SWELL * n_packed):
+        raise ValueError(f"{path} unpacks to more than {SWELL} times its size; expected text")
 
 
 def _layers(path: Path) -> int:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ibis
 import pyarrow as pa
 import pytest
+from ibis.expr.types import Table
 
 from srtlib.cli.entry import main
 from srtlib.data.engines.duckdb import DuckDB
@@ -53,6 +55,26 @@ def test_ctrl_c_in_a_query_of_the_command_line(
     assert "interrupted" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "home" / "amazon").iterdir()] == [".lock"]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_a_data_set_is_described(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    calls: list[int] = []
+
+    @ibis.udf.scalar.python
+    def sends(value: int) -> int:
+        if not calls:
+            os.kill(os.getpid(), signal.SIGINT)
+        calls.append(value)
+        return value
+
+    def endless(table: Table, column: str) -> Table:
+        numbers = table.select(column).limit(1).mutate(value=ibis.range(MANY).unnest())
+        return numbers.cross_join(numbers.select(other="value")).select(value=sends(ibis._.value + ibis._.other))
+
+    monkeypatch.setattr("srtlib.data.statistics.distribution", endless)
+    assert main(["data", "describe", "synthetic"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert 0 < len(calls) < MANY**2 / 10
 
 
 def test_other_signals_end_a_query_as_their_handlers_say(tmp_path: Path, read: list[signal.Signals]) -> None:
