@@ -65,7 +65,7 @@ def grid_experiments(grid: Grid, panel_users: int, dataset: str, seed: int = 0) 
         for variation, settings in grid.variations.items()
         for of_training in grid.seeds or [seed]
     ]
-    return sorted(experiments, key=lambda pair: -pair[1].n_interactions * pair[1].recipe.model.d_model ** 2)
+    return sorted(experiments, key=lambda pair: -_size(pair[1]))
 
 
 def grid_table(runs_of: Sequence[tuple[str, Experiment]], table: pd.DataFrame) -> pd.DataFrame:
@@ -78,6 +78,11 @@ def grid_table(runs_of: Sequence[tuple[str, Experiment]], table: pd.DataFrame) -
     """
     names = pd.DataFrame([{"run_id": e.run_id(), "variation": name} for name, e in runs_of])
     return names.merge(table, on="run_id", how="inner")
+
+
+def _size(experiment: Experiment) -> int:
+    """What a run's cost grows with."""
+    return experiment.n_interactions * experiment.recipe.model.d_model**2
 
 
 def subsets(params: Grid, dataset: str, seed: int = 0) -> pd.DataFrame:
@@ -112,7 +117,8 @@ def sweep(
     """Carry out the experiments that `store` has no finished run of; return the runs of all of them, as a table.
 
     Args:
-        experiments: in any order; the longest are begun first, as a few steps of each tell.
+        experiments: in any order; the longest are begun first, as a few steps of each tell (with a budget, or where a
+            progress bar shows how long is left), else by data and width.
         store: of the runs (default: `runs_root`).
         workers: of the local engine, processes at a time, one thread each (default: the cores on a CPU, the GPUs on a
             GPU machine).
@@ -187,9 +193,9 @@ def _here(
     """Each experiment's outcome as it ends: None, or one line about its failure."""
     with Workers(workers, len(todo)) as team:
         costs: dict[str, Cost] = {}
-        if budget is not None or len(todo) > len(team):
+        if budget is not None or (len(todo) > len(team) and not bar.disable):
             costs = _measured(todo, store, team)
-        longest_first = sorted(todo, key=lambda e: -costs.get(e.run_id(), Cost()).seconds)
+        longest_first = sorted(todo, key=lambda e: -costs.get(e.run_id(), Cost()).seconds if costs else -_size(e))
         timetable = Timetable(costs, len(team), budget)
         for ended in team.run(carry_out, longest_first, store, lambda e: timetable.may_start(e.run_id())):
             if ended:
