@@ -47,12 +47,22 @@ def dataset_folders() -> list[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of a text, in UTF-8."""
+    """`write_bytes` of a text, in UTF-8.
+
+    Args:
+        path: of the file.
+        text: all of it.
+    """
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole: aside, flushed to disk, then renamed over the old one."""
+    """Write a file whole: aside, flushed to disk, then renamed over the old one.
+
+    Args:
+        path: of the file; its folder is made if need be.
+        data: all of it.
+    """
     with whole_file(path) as aside:
         aside.write_bytes(data)
 
@@ -77,6 +87,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def make_folder(path: Path, fill: Callable[[Path], object]) -> Path:
     """Return `path`, made by `fill(aside)` and a rename if it was not there: never half-written.
+
+    Args:
+        path: of the folder; the one above it is made if need be.
+        fill: writes the content into an empty folder.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as tmp:
