@@ -56,5 +56,7 @@ def plan(options: argparse.Namespace) -> dict[str, Any]:
         machine=Machine(**machine),
     ).iloc[0]
     values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
-    odd = {math.inf: None if options.json else UNBOUNDED}  # JSON has no infinity
-    return {name: None if value != value else odd.get(value, value) for name, value in values.items()}  # NaN: not known
+    if options.json:
+        return values
+    in_words = {math.inf: UNBOUNDED}
+    return {name: None if value != value else in_words.get(value, value) for name, value in values.items()}

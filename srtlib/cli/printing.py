@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import numbers
 import re
 from typing import Any
@@ -13,8 +14,13 @@ FORMULA = tuple("=+-@＝＋－＠")  # how a cell starts that a spreadsheet comp
 
 
 def as_json(result: dict[str, Any] | pd.DataFrame) -> str:
-    """A table as a list of objects, one per row; a result as one object."""
-    return json.dumps(result.to_dict("records") if isinstance(result, pd.DataFrame) else result, default=str)
+    """A table as a list of objects, one per row; a result as one object. What is not finite is null: JSON has no word.
+
+    >>> as_json(pd.DataFrame({"ndcg": [0.5, float("nan")]}))
+    '[{"ndcg": 0.5}, {"ndcg": null}]'
+    """
+    plain = result.to_dict("records") if isinstance(result, pd.DataFrame) else result
+    return json.dumps(_finite(plain), default=str, allow_nan=False)
 
 
 def as_text(result: dict[str, Any] | pd.DataFrame) -> str:
@@ -50,6 +56,14 @@ def as_csv(table: pd.DataFrame, raw: bool = False) -> str:
         return table.to_csv(index=False, float_format="%.6g", quoting=csv.QUOTE_NONNUMERIC)  # others forget lone CRs
     text = table.select_dtypes(exclude="number").columns
     return table.assign(**{name: table[name].map(_tame) for name in text}).to_csv(index=False, float_format="%.6g")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tame(value: Any) -> str:
