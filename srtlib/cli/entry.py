@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings(), as_interrupts():
+            warnings.filterwarnings("default", category=UserWarning)  # they are said, whatever Python was told
             warnings.showwarning = _say
             result = options.run(options)
             if result is not None:
