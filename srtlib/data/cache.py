@@ -27,7 +27,15 @@ def cached_folder(kind: str, key: str, fill: Callable[[Path], object]) -> Path:
 
 
 def made_once(folder: Path, fill: Callable[[Path], object]) -> Path:
-    """`cached_folder` of any path."""
+    """`cached_folder` of any path.
+
+    Args:
+        folder: that is to be there.
+        fill: writes the files into an empty folder, which then takes that name.
+
+    Returns:
+        The folder.
+    """
 
     def fill_and_seal(aside: Path) -> None:
         fill(aside)

@@ -105,8 +105,12 @@ def as_ids(column: pd.Series, source: str, may_be_missing: bool = False) -> pd.S
 def as_text(column: pd.Series, joint: str = " ") -> pd.Series:
     """Text of any column, empty where it is missing.
 
-    Text and numbers stay as they are written; the words of a list are joined by `joint`; of a list of lists each is a
-    path, its steps joined by " > "; an object is known by its `name`, or else by all of its values.
+    Text and numbers stay as they are written; of a list of lists each is a path, its steps joined by " > "; an object
+    is known by its `name`, or else by all of its values.
+
+    Args:
+        column: of any type, or of several mixed.
+        joint: what joins the words of a list.
 
     >>> as_text(pd.Series(["09", None, ["Ink", "red"], [["Art", "Ink"], ["Desk"]], {"name": "Acme"}])).tolist()
     ['09', '', 'Ink red', 'Art > Ink, Desk', 'Acme']

@@ -230,6 +230,8 @@ def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int) -
         catalogue: what `check_items` returned.
         name: of the data set.
         seed: of what breaks ties in time.
+
+    Raises ValueError where most interactions name unknown items, or nobody has three.
     """
     log = log.copy()
     log["item"] = pd.Index(catalogue["item_id"]).get_indexer(pd.Index(log["item_id"]))
@@ -261,11 +263,13 @@ def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int) -
 
 
 def find_folder(name_or_path: str | Path, seed: int = 0) -> Path:
-    """The folder of a data set known by its name or path; FileNotFoundError where there is none.
+    """The folder of a data set known by its name or path.
 
     Args:
         name_or_path: of the data set.
         seed: that a synthetic world is made from, where it is not there.
+
+    Raises FileNotFoundError, naming what there is, where there is none.
     """
     name = str(name_or_path)
     if name in SYNTHETIC:
@@ -287,11 +291,13 @@ def _name(name_or_path: str | Path, folder: Path) -> str:
 
 
 def table_path(folder: Path, stem: str) -> Path:
-    """The file of a table in a data set's folder, Parquet or CSV; FileNotFoundError where there is none.
+    """The file of a table in a data set's folder, Parquet or CSV.
 
     Args:
         folder: of the data set.
         stem: interactions or items.
+
+    Raises FileNotFoundError where there is none.
     """
     for path in (folder / f"{stem}.parquet", folder / f"{stem}.csv"):
         if path.is_file():

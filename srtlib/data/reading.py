@@ -37,7 +37,8 @@ def read_table(path: Path | str, encoding: str = "utf-8") -> pd.DataFrame:
         A row per row of the file. Columns of CSV and TSV files are text; those of JSON files hold text, lists, dicts
         and booleans; those of Parquet files have the file's types, integers beside missing ones whole.
 
-    Raises FileNotFoundError, and ValueError, naming the file and the line, for what cannot be read.
+    Raises FileNotFoundError, and ValueError, naming the file and the line, for what cannot be read and for a packed
+    file that unpacks to more than text does.
     """
     return read_columns(Path(path), None, encoding)[0]
 
@@ -49,6 +50,8 @@ def read_columns(path: Path, wanted: Collection[str] | None, encoding: str = "ut
         path: of the file.
         wanted: names of columns, some of which may be absent; None stands for all.
         encoding: of a text file.
+
+    Raises what `read_table` does.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there")

@@ -30,7 +30,7 @@ VOCABULARY = 30_000  # the paper's
 
 
 def table_statistics(interactions: Table, items: Table) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The counts of a data set (statistic, value) and its distributions (distribution, value, count).
+    """The counts and the distributions of a data set.
 
     Both come from aggregates, so that the data may be larger than memory.
 

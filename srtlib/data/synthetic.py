@@ -83,6 +83,8 @@ class World(SyntheticItems):
         Args:
             n_users: how many users.
             seed: of the draw.
+
+        Raises ValueError for fewer than one user.
         """
         if n_users < 1:
             raise ValueError(f"n_users must be at least 1, got {n_users}")
@@ -128,7 +130,13 @@ class World(SyntheticItems):
     ) -> float:
         """The best NDCG@k that any ranking of the whole catalogue can expect for the last item of each sequence.
 
-        See `ceilings`, of which it is the mean.
+        It is the mean of `ceilings`, whose errors are raised.
+
+        Args:
+            k: how many ranks count.
+            n_users: of the sample whose histories are taken.
+            seed: of that sample.
+            interactions: user_id, item_id, timestamp in place of a sample.
 
         >>> world = World(n_items=200, n_categories=4, n_brands=10)
         >>> 0 < world.ceiling(k=1, n_users=100) < world.ceiling(k=5, n_users=100) < 1
@@ -141,7 +149,16 @@ class World(SyntheticItems):
     ) -> tuple[float, float]:
         """95% interval (mean -+ 1.96 standard errors over users) of the ceiling of the whole world.
 
-        Args and errors are those of `ceilings`.
+        Its values and errors are those of `ceilings`.
+
+        Args:
+            k: how many ranks count.
+            n_users: of the sample whose histories are taken.
+            seed: of that sample.
+            interactions: user_id, item_id, timestamp in place of a sample.
+
+        Returns:
+            Its lower and its upper end.
         """
         values = self.ceilings(k, n_users, seed, interactions)
         margin = 1.96 * values.std(ddof=1) / np.sqrt(len(values))

@@ -60,6 +60,13 @@ class SyntheticItems:
     Catalogues with equal `seed`, `n_categories` and `n_brands` share their words and tastes. Domains "a" and "b" of
     such a pair have half of their categories in common and not one item, title or model word.
 
+    Args:
+        n_items: of the catalogue, 10 or more.
+        n_categories: that the items belong to.
+        n_brands: that the items are of.
+        seed: of all that is drawn.
+        domain: a or b.
+
     Raises ValueError for a number that is too small and for an unknown domain.
 
     >>> SyntheticItems(n_items=200, n_categories=4, n_brands=10).items.columns.tolist()

@@ -22,9 +22,16 @@ NO_METADATA, BAD_TITLE, REPEATED = 0.01, 0.02, 0.01  # shares of the items
 
 
 def prepare_synthetic(n_users: int, n_interactions: list[int], seed: int = 0) -> tuple[str, pd.DataFrame]:
-    """Write raw files and run the whole pipeline on them; returns the name of what it made, and every count.
+    """Write raw files and run the whole pipeline on them.
 
-    The data sets are called <name>-<n>, one for each of `n_interactions`, and <name>-beauty, <name>-sports.
+    Args:
+        n_users: in the file of ratings; most of them rate too little to be kept.
+        n_interactions: sizes of the samples to make.
+        seed: of the files and of the samples.
+
+    Returns:
+        The name of what was made, and every count, as `sources.prepare` returns them. The data sets are called
+        <name>-<n>, one for each of `n_interactions`, and <name>-beauty, <name>-sports.
     """
     name = f"synthetic/raw-{n_users}-{seed}"
     raw = make_folder(home() / f"{name}-files", lambda aside: write_raw(aside, n_users, seed))
@@ -33,7 +40,13 @@ def prepare_synthetic(n_users: int, n_interactions: list[int], seed: int = 0) ->
 
 
 def write_raw(folder: Path, n_users: int, seed: int = 0) -> None:
-    """Ratings and metadata of domain "a", reviews and metadata of "b"; with users who rate little, as in life."""
+    """Ratings and metadata of domain "a", reviews and metadata of "b"; with users who rate little, as in life.
+
+    Args:
+        folder: to write to; it is there.
+        n_users: in the file of ratings.
+        seed: of both domains and of all draws.
+    """
     rng = np.random.default_rng([seed, n_users])
     source, target = World(seed=seed, domain="a"), World(seed=seed, domain="b")
     log = source.sample(n_users, seed)

@@ -79,11 +79,16 @@ def prepare(
         only_few: read only the first so many ratings, for a trial; its samples are called <name>-few<N>-100K, ...
         sizes: part of a sample's name -> its interactions; a smaller sample is part of every larger one.
         seed: of the samples of users, and of the order of simultaneous interactions.
-        engine, memory, threads, master: see `engines.connect`.
+        engine: duckdb or spark.
+        memory: of the engine (see `connect`); what needs more goes to disk.
+        threads: of this machine; default: every core.
+        master: the URL of a Spark cluster (default: this machine).
         name: the data sets are called <name>-100K, ..., in the data home.
 
-    Columns of the table: set, statistic, value and published, the authors' count (null where it is not known). Without
-    the four files of 2014 the transfer sets are left out, with a warning.
+    Returns:
+        Columns set, statistic, value and published, the authors' count (null where it is not known).
+
+    Without the four files of 2014 the transfer sets are left out, with a warning.
 
     Raises FileNotFoundError for a raw file that is not there, and ValueError for one that cannot be used and for a data
     set of that name that was made from something else.

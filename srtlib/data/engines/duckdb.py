@@ -36,7 +36,16 @@ def _literal(path: Path) -> str:
 
 
 class DuckDB:
-    """DuckDB inside this process."""
+    """DuckDB inside this process.
+
+    Args:
+        scratch: a folder for what does not fit into memory.
+        memory: that it may hold, such as 4GB.
+        threads: of this machine.
+        master: the URL of a cluster, which it has none of.
+
+    Raises ValueError for a cluster, and for a memory that DuckDB does not understand.
+    """
 
     def __init__(self, scratch: Path, memory: str, threads: int, master: str | None = None) -> None:
         self._bad_file: ValueError | None = None
@@ -79,6 +88,12 @@ class DuckDB:
             raise
 
     def fields(self, line: StringValue, types: Mapping[str, str]) -> StructValue:
+        """`Engine.fields`, in DuckDB's words.
+
+        Args:
+            line: a JSON object.
+            types: field -> `string` or `array<string>`.
+        """
         structure = {name: ["VARCHAR"] if "array" in kind else "VARCHAR" for name, kind in types.items()}
         return _or_null(from_json(line, json.dumps(structure), types))
 
@@ -90,6 +105,14 @@ class DuckDB:
         return self._connection.read_parquet(_literal(path), hive_partitioning=False)
 
     def write(self, table: Table, path: Path) -> None:
+        """`Engine.write`, by DuckDB.
+
+        Args:
+            table: the expression to run.
+            path: of the file.
+
+        Raises ValueError, in one line, for what the engine cannot read or do.
+        """
         target = str(path).replace("'", "''")
         try:
             self._connection._run_pre_execute_hooks(table)  # makes known to DuckDB what Python does

@@ -33,7 +33,12 @@ class Engine(Protocol):
         """`numbered_lines` of a file; the table may be read once."""
 
     def fields(self, line: StringValue, types: Mapping[str, str]) -> StructValue:
-        """Fields of a JSON object, each `string` or `array<string>`; null where they are absent or of another kind."""
+        """Fields of JSON objects; null where they are absent or of another kind, and where a line is no object.
+
+        Args:
+            line: a JSON object in each row.
+            types: field -> `string` or `array<string>`.
+        """
 
     @staticmethod
     def number(digits: StringValue) -> IntegerValue:
@@ -43,7 +48,12 @@ class Engine(Protocol):
         """A Parquet file as a table."""
 
     def write(self, table: Table, path: Path) -> None:
-        """Run an expression and write it as one Parquet file, in the expression's order if it has one."""
+        """Run an expression and write it as one Parquet file, in the expression's order if it has one.
+
+        Args:
+            table: the expression.
+            path: of the file.
+        """
 
     def interrupt(self) -> None:
         """Have the query that runs end soon, in an error; a handler of signals may call it."""

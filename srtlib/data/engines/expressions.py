@@ -29,7 +29,13 @@ TIE = 15  # hexadecimal digits of the hash that breaks ties: 60 bits, the most t
 
 
 def from_json(line: StringValue, structure: str, fields: Mapping[str, str]) -> StructValue:
-    """Both engines have it under this name, with a structure in their own words."""
+    """Both engines have it under this name, with a structure in their own words.
+
+    Args:
+        line: a JSON object in each row.
+        structure: what the engine calls the fields and their types.
+        fields: field -> type, as Ibis calls it.
+    """
 
     @ibis.udf.scalar.builtin(name="from_json", signature=(("string", "string"), dt.Struct(fields)))
     def parse(line, structure):  # type: ignore[no-untyped-def]
@@ -47,6 +53,10 @@ def parsed_items(lines: Table, fields: StructValue) -> Table:
     A line is bad where it is no JSON object with an `asin`; it is not usable where its title is blank or a page's
     JavaScript. HTML entities are resolved, white space is made single blanks. Of a list of categories the first three
     shorter than 40 characters are kept, joined by " > ".
+
+    Args:
+        lines: number, line.
+        fields: asin, title, brand and category of each line (see `Engine.fields`, `ITEM`).
     """
     found = lines.select("number", "line", item=fields).mutate(
         item_id=_.item.asin,
@@ -93,7 +103,12 @@ def last_of_each(parsed: Table) -> Table:
 
 
 def literal_lines(lines: Table, interactions: Table) -> Table:
-    """The lines of the 2014 metadata, Python literals, that the interactions' items need; as JSON of 2018's form."""
+    """The lines of the 2014 metadata, Python literals, that the interactions' items need; as JSON of 2018's form.
+
+    Args:
+        lines: number, line.
+        interactions: item_id and anything else.
+    """
     needed = lines.mutate(item_id=_.line.re_extract(ASIN, 1)).semi_join(interactions, "item_id")
     return needed.select("number", line=_json_of_literal(needed.line))
 
@@ -109,7 +124,12 @@ def _json_of_literal(line: str) -> str:
 
 
 def reviews(lines: Table, fields: StructValue) -> Table:
-    """user_id, item_id, rating, timestamp of lines of reviews; user_id is null where a line is not usable."""
+    """user_id, item_id, rating, timestamp of lines of reviews; user_id is null where a line is not usable.
+
+    Args:
+        lines: number, line.
+        fields: what `REVIEW` names, of each line (see `Engine.fields`).
+    """
     found = lines.select("line", review=fields).select(
         "line",
         item_id=_.review.asin,
@@ -121,7 +141,15 @@ def reviews(lines: Table, fields: StructValue) -> Table:
 
 
 def items_for(interactions: Table, parsed: Table) -> Table:
-    """The items of the interactions with what `parsed` knows of them; none is lost, a title may be empty."""
+    """The items of the interactions with what is known of them; none is lost, a title may be empty.
+
+    Args:
+        interactions: item_id and anything else.
+        parsed: what `parsed_items` found.
+
+    Returns:
+        item_id, title, brand, categories, by item_id.
+    """
     ids = interactions.select("item_id").distinct()
     known = last_of_each(parsed.filter(parsed.item_id.notnull()))
     found = ids.left_join(known, "item_id").select("item_id", "title", "brand", "categories")
@@ -144,9 +172,13 @@ def checked_ratings(text: Table) -> Table:
 
 
 def users(ratings: Table, items: Table) -> Table:
-    """user_id, ratings, known: each user's ratings, and how many of them name an item of `items`.
+    """user_id, ratings, known: each user's ratings, and how many of them name a known item.
 
     The row without a user_id counts the rows that are not usable.
+
+    Args:
+        ratings: what `checked_ratings` or `reviews` found.
+        items: item_id of the known items.
     """
     catalogue = items.select(known="item_id")
     joined = ratings.left_join(catalogue, ratings.item_id == catalogue.known)
@@ -156,7 +188,10 @@ def users(ratings: Table, items: Table) -> Table:
 def funnel(users: Table, reviewers: Table | None) -> Table:
     """One row of counts: what each step keeps and drops, in ratings and in users.
 
-    reviewers: user_id of everybody in a transfer set, whom pre-training must not see; None where there is no such set.
+    Args:
+        users: what `users` found.
+        reviewers: user_id of everybody in a transfer set, whom pre-training must not see; None where there is no such
+            set.
     """
     real = users.filter(_.user_id.notnull())
     warm = real.filter(_.known >= MIN_RATINGS)
@@ -179,7 +214,12 @@ def funnel(users: Table, reviewers: Table | None) -> Table:
 
 
 def pool(users: Table, reviewers: Table | None) -> Table:
-    """user_id, n: the users who may be sampled, and how many interactions each has."""
+    """user_id, n: the users who may be sampled, and how many interactions each has.
+
+    Args:
+        users: what `users` found.
+        reviewers: user_id of those to leave out; None for nobody.
+    """
     kept = users.filter(_.user_id.notnull() & (_.known >= MIN_RATINGS))
     if reviewers is not None:
         kept = kept.anti_join(reviewers, "user_id")
@@ -190,7 +230,12 @@ def pool(users: Table, reviewers: Table | None) -> Table:
 
 
 def shuffled(pool: Table, seed: int) -> Table:
-    """The pool with `key`, the MD5 of "seed:user": its order is that of `Dataset.sample_users`, on any engine."""
+    """The pool with `key`, the MD5 of "seed:user": its order is that of `Dataset.sample_users`, on any engine.
+
+    Args:
+        pool: what `pool` found.
+        seed: of the draw.
+    """
     return pool.mutate(key=(ibis.literal(f"{seed}:") + pool.user_id).hexdigest("md5"))
 
 
@@ -200,11 +245,16 @@ def bucket_sizes(shuffled: Table) -> Table:
 
 
 def sampled_users(shuffled: Table, buckets: pd.DataFrame, n_interactions: int) -> Table:
-    """user_id, n, reached, place: users in the order of their keys until `n_interactions` are reached.
+    """Users in the order of their keys until `n_interactions` are reached; the first user is always there.
 
-    `reached` cumulates interactions, so that a smaller sample is the rows with a smaller `reached`; the first user is
-    always there. `place` numbers the users by user_id. buckets: what `bucket_sizes` found, so that only the users that
-    may be needed are put into order.
+    Args:
+        shuffled: what `shuffled` found.
+        buckets: what `bucket_sizes` found, so that only the users that may be needed are put into order.
+        n_interactions: of the sample, at most.
+
+    Returns:
+        user_id, n, reached, place. `reached` cumulates interactions, so that a smaller sample is the rows with a
+        smaller `reached`; `place` numbers the users by user_id.
     """
     buckets = buckets.sort_values("bucket")
     enough = int(np.searchsorted(buckets["n"].cumsum(), n_interactions))
@@ -216,7 +266,13 @@ def sampled_users(shuffled: Table, buckets: pd.DataFrame, n_interactions: int) -
 
 
 def sampled_ratings(ratings: Table, items: Table, sample: Table) -> Table:
-    """user_id, item_id, timestamp, rating, place: the ratings of the sample's users for known items."""
+    """user_id, item_id, timestamp, rating, place: the ratings of the sample's users for known items.
+
+    Args:
+        ratings: what `checked_ratings` found.
+        items: item_id of the known items.
+        sample: what `sampled_users` found.
+    """
     chosen = ratings.inner_join(sample.select("user_id", "place"), "user_id").semi_join(items, "item_id")
     return chosen.select("user_id", "item_id", "timestamp", "rating", "place")
 
@@ -224,9 +280,13 @@ def sampled_ratings(ratings: Table, items: Table, sample: Table) -> Table:
 def in_order(ratings: Table, seed: int, number: Callable[[StringValue], IntegerValue], user: str = "user_id") -> Table:
     """Ratings sorted by user and time, ties broken by a seeded hash of the row; without the column `place`.
 
-    Never by item: many ratings have the day for a time, and the order of ASINs would leak. number: the
-    engine's number of hexadecimal digits. user: the column to sort by; `place`, a number in the order of user_id, sorts
-    faster.
+    Never by item: many ratings have the day for a time, and the order of ASINs would leak.
+
+    Args:
+        ratings: user_id, item_id, timestamp, rating and anything else.
+        seed: of the hash.
+        number: the engine's (see `Engine.number`).
+        user: the column to sort by; `place`, a number in the order of user_id, sorts faster.
     """
     row = ratings.user_id + "\t" + ratings.item_id + "\t" + ratings.timestamp.cast("string")
     tie = (ibis.literal(f"{seed}:") + row).hexdigest("md5")[:TIE]
@@ -235,7 +295,12 @@ def in_order(ratings: Table, seed: int, number: Callable[[StringValue], IntegerV
 
 
 def items_of(items: Table, interactions: Table) -> Table:
-    """The items that occur in the interactions, by item_id."""
+    """The items that occur in the interactions, by item_id.
+
+    Args:
+        items: item_id and anything else.
+        interactions: item_id and anything else.
+    """
     return items.semi_join(interactions, "item_id").order_by("item_id")
 
 
@@ -243,6 +308,11 @@ def items_of(items: Table, interactions: Table) -> Table:
 
 
 def distribution(interactions: Table, column: str) -> Table:
-    """value, count: how many users (or items; `column` is user_id or item_id) have how many interactions."""
+    """value, count: how many users, or items, have how many interactions, by their number.
+
+    Args:
+        interactions: a row each.
+        column: user_id or item_id.
+    """
     per_one = interactions.group_by(column).agg(value=_.count())
     return per_one.group_by("value").agg(count=_.count()).order_by("value")

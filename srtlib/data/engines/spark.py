@@ -19,7 +19,16 @@ from srtlib.data.engines.lines import SCHEMA, check_rows, numbered_lines
 
 
 class Spark:
-    """Spark, on this machine or on a cluster; on a cluster, all paths must lie on a file system that it shares."""
+    """Spark, on this machine or on a cluster; on a cluster, all paths must lie on a file system that it shares.
+
+    Args:
+        scratch: a folder for what does not fit into memory.
+        memory: of the driver, such as 4GB.
+        threads: of this machine, where there is no cluster.
+        master: the URL of a cluster (default: this machine).
+
+    Raises RuntimeError where PySpark or Java is missing.
+    """
 
     def __init__(self, scratch: Path, memory: str, threads: int, master: str | None = None) -> None:
         if importlib.util.find_spec("pyspark") is None:
@@ -70,6 +79,12 @@ class Spark:
         return self.parquet(aside)
 
     def fields(self, line: StringValue, types: Mapping[str, str]) -> StructValue:
+        """`Engine.fields`, in Spark's words.
+
+        Args:
+            line: a JSON object.
+            types: field -> `string` or `array<string>`.
+        """
         return from_json(line, ", ".join(f"{name} {kind}" for name, kind in types.items()), types)
 
     @staticmethod
@@ -80,6 +95,12 @@ class Spark:
         return self._connection.read_parquet(_literal(path))
 
     def write(self, table: Table, path: Path) -> None:
+        """`Engine.write`, by Spark.
+
+        Args:
+            table: the expression to run.
+            path: of the file.
+        """
         parts = self._scratch / ibis.util.gen_name("parts")
         self._connection.to_parquet(table, parts)
         found = pads.dataset([str(part) for part in sorted(parts.glob("part-*.parquet"))])
