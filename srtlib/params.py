@@ -25,6 +25,7 @@ from srtlib.paths import project_root
 
 SIZES = ("S", "M", "L", "XL")
 TEXT_FIELDS = ("title", "brand", "categories")  # of an item
+MOST_PARAMS = 10**10  # of a model; the weights alone of so many take 40 GB
 
 
 PROTOCOLS = {
@@ -56,7 +57,7 @@ def parse_protocol(text: str) -> Protocol:
     kind, colon, number = text.partition(":")
     if text == "full":
         return Protocol(text)
-    if kind in PROTOCOLS.keys() - {"full"} and colon and re.fullmatch("[1-9][0-9]*", number):
+    if kind in PROTOCOLS.keys() - {"full"} and colon and re.fullmatch("[1-9][0-9]{0,8}", number):
         return Protocol(kind, int(number))
     raise ValueError(f"protocol {text!r} is not known; expected full, sampled:N or paper:N, such as sampled:10000")
 
@@ -65,6 +66,17 @@ class Params(BaseModel):
     """Base of all parameters: immutable, and closed to keys that it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_values(cls, values: Any) -> Any:
+        """True is no number, though Python takes it for one."""
+        for name, value in values.items() if isinstance(values, dict) else ():
+            field = cls.model_fields.get(name)
+            parts = value if isinstance(value, list) else [value]
+            if field and field.annotation is not bool and any(isinstance(part, bool) for part in parts):
+                raise ValueError(f"{name}: true and false are none of its values, got {value!r}")
+        return values
 
     def identity(self) -> dict[str, Any]:
         """The parameters that tell a run from others: a `later_field` only where it is not at its default."""
@@ -98,14 +110,14 @@ class ModelParams(Params):
     """
 
     d_model: PositiveInt = 64
-    n_layers: PositiveInt = 2
+    n_layers: int = Field(default=2, gt=0, le=1_000)
     n_heads: PositiveInt = 1
     d_ff: int = Field(default=0, ge=0, description="inner width; 0 stands for 4 d_model")
     max_len: PositiveInt = 50
     dropout: float = Field(default=0.2, ge=0, lt=1)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
     norm: Literal["pre", "post"] = "pre"
-    norm_eps: float = Field(default=1e-12, gt=0)
+    norm_eps: float = Field(default=1e-12, gt=0, allow_inf_nan=False)
     encoder: str = Field(default="token_bag", description="a key of srtlib.model.encoders.ENCODERS")
     fields: dict[str, PositiveInt] = Field(
         default={"title": 40, "brand": 8}, description="text field -> most tokens kept (token_bag)"
@@ -118,7 +130,10 @@ class ModelParams(Params):
     )
     qk_norm: bool = later_field(False, description="normalise queries and keys, head by head")
     temperature: float = later_field(
-        0.0, ge=0, description="scores are cosines over this, in place of dot products; 0: dot products"
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="scores are cosines over this, in place of dot products; 0: dot products",
     )
     words_first: bool = later_field(False, description="text is split into words before it is normalised (token_bag)")
     initialisation: Literal["xavier", "normal02"] = later_field(
@@ -138,6 +153,13 @@ class ModelParams(Params):
     def _check(self) -> Self:
         if self.d_model % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
+        rows = self.vocab_size * len(self.fields) + self.n_items + self.max_len
+        n_params = self.d_model * (rows + self.n_layers * (4 * self.d_model + 2 * self.d_ff))
+        if n_params > MOST_PARAMS:
+            raise ValueError(
+                f"d_model={self.d_model}, n_layers={self.n_layers} make {n_params:.1e} parameters; "
+                f"expected at most {MOST_PARAMS:.0e}"
+            )
         if unknown := [name for name in self.fields if name not in TEXT_FIELDS]:
             raise ValueError(f"fields: {unknown[0]} is no text field; expected some of {', '.join(TEXT_FIELDS)}")
         return self
@@ -162,11 +184,13 @@ class TrainParams(Params):
     batch_size: PositiveInt | Literal["auto"] = 4096
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_whole)] = 20  # the last may be a part
     optimizer: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     schedule: Literal["linear", "one_cycle"] = "linear"
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps before the peak")
-    clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0: never clip")
+    clip_norm: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="largest norm of the gradient; 0: never clip"
+    )
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = Field(default=False, description="torch.compile the transformer; the run stays the same run")
     eval_every: PositiveInt = Field(default=1, description="epochs between validations")
@@ -179,7 +203,7 @@ class TrainParams(Params):
     select_by: str = later_field(
         "ndcg@5", pattern=r"^(ndcg|hr|mrr)@(5|10)$", description="the best checkpoint has the highest on validation"
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -350,6 +374,10 @@ def load_params(size: str, folder: Path | None = None) -> SizeParams:
         raise FileNotFoundError(f"{path}: no such file; {expected}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply; {expected}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: holds no names and values; {expected}")
     return parse(SizeParams, values, str(path))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from srtlib.params import ModelParams, Scaling, SizeParams, TrainParams, load_params, parse
+from srtlib.params import ModelParams, Params, Scaling, SizeParams, TrainParams, load_params, parse
 from srtlib.runs.store import run_id
 
 GOOD = {"interactions": [10], "models": [{"d_model": 8}], "panel_users": 5}
@@ -95,3 +95,28 @@ def test_what_selects_the_best_is_a_metric_that_is_recorded(name: str) -> None:
 def test_the_same_number_of_epochs_is_the_same_run() -> None:
     assert TrainParams(epochs=20.0).model_dump_json() == TrainParams(epochs=20).model_dump_json()
     assert TrainParams(epochs=0.25).epochs == 0.25
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "message"),
+    [
+        (ModelParams, {"d_model": True}, "d_model: true and false are none of its values, got True"),
+        (TrainParams, {"learning_rate": False}, "learning_rate: true and false are none of its values, got False"),
+        (TrainParams, {"learning_rate": float("inf")}, "learning_rate: Input should be a finite number, got inf"),
+        (TrainParams, {"seed": 2**63}, "seed: Input should be less than 9223372036854775808"),
+        (ModelParams, {"d_model": 10**8}, r"make 2.*parameters; expected at most 1e\+10"),
+        (ModelParams, {"n_layers": 10**9}, "n_layers: Input should be less than or equal to 1000"),
+    ],
+)
+def test_values_that_are_no_sizes_are_refused(model: type[Params], values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(model, values, "settings")
+    assert parse(TrainParams, {"compile": True}, "settings").compile
+
+
+@pytest.mark.parametrize(("text", "fault"), [("", "holds no names"), ("- 1", "holds no names"), ("[" * 5000, "nested")])
+def test_a_file_that_holds_no_parameters_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"mine\.yaml: {fault}"):
+        load_params(str(path))

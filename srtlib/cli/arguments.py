@@ -111,6 +111,19 @@ def pair(text: str, option: str, expected: str) -> tuple[str, str]:
     return key, value
 
 
+def mapping(texts: list[str], option: str, expected: str) -> dict[str, str]:
+    """Keys and values of an option that is given once for each key.
+
+    Raises ValueError, naming the option, for what is no pair and for a key that is given twice.
+    """
+    found: dict[str, str] = {}
+    for key, value in (pair(text, option, expected) for text in texts):
+        if key in found:
+            raise ValueError(f"{option} {key}: given as {found[key]!r} and as {value!r}; expected one of them")
+        found[key] = value
+    return found
+
+
 def setting(text: str) -> tuple[str, Any]:
     """A parameter and its value, written as in YAML.
 
@@ -120,6 +133,8 @@ def setting(text: str) -> tuple[str, Any]:
     key, value = pair(text, "--set", "KEY=VALUE")
     try:
         return key, yaml.safe_load(value)
+    except RecursionError:
+        raise ValueError(f"--set {key}: the value is nested too deeply") from None
     except yaml.YAMLError as error:
         raise ValueError(f"--set {text}: the value is not valid YAML: {error}") from None
 

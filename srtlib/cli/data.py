@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from srtlib.cli.arguments import Commands, count, extra, pair
+from srtlib.cli.arguments import Commands, count, extra, mapping
 
 COLUMN_OPTIONS = {
     "--column": "both files",
@@ -91,8 +91,7 @@ def import_tables(options: argparse.Namespace) -> pd.DataFrame:
         from srtlib.data import importing, statistics
 
     both, interactions, items = (
-        dict(pair(column, option, "OURS=THEIRS") for column in getattr(options, option[2:].replace("-", "_")))
-        for option in COLUMN_OPTIONS
+        mapping(getattr(options, option[2:].replace("-", "_")), option, "OURS=THEIRS") for option in COLUMN_OPTIONS
     )
     folder = importing.import_data(
         options.interactions,

@@ -66,6 +66,8 @@ def _explain(error: Exception) -> str:
     >>> _explain(ValueError("n_heads=2 must divide d_model=9"))
     'n_heads=2 must divide d_model=9'
     """
+    if "DefaultCPUAllocator" in str(error):  # torch's way to say MemoryError
+        return "out of memory: arrays of this size do not fit; expected a smaller model, batch or number of negatives"
     if isinstance(error, SAID):
         return str(error) or type(error).__name__
     return f"unexpected {type(error).__name__}: {error} (please report it, with what --debug adds to the command)"

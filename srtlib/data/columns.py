@@ -34,7 +34,7 @@ def check_items(items: pd.DataFrame, source: str = "items", of_categories: str =
     >>> check_items(pd.DataFrame({"item_id": [7], "title": ["Ink"]})).to_dict("records")
     [{'item_id': '7', 'title': 'Ink', 'brand': '', 'categories': ''}]
     """
-    _require(items, ("item_id", "title"), source)
+    require(items, ("item_id", "title"), source)
     ids = as_ids(items["item_id"], source)
     if repeated := int(ids.duplicated().sum()):
         example = ids[ids.duplicated()].iloc[0]
@@ -56,7 +56,7 @@ def check_interactions(
 
     Raises ValueError for a missing column, an empty table, and an id or time that is missing or none.
     """
-    _require(interactions, ("user_id", "item_id", "timestamp"), source)
+    require(interactions, ("user_id", "item_id", "timestamp"), source)
     return pd.DataFrame(
         {
             "user_id": as_ids(interactions["user_id"], source),
@@ -66,10 +66,20 @@ def check_interactions(
     )
 
 
-def _require(table: pd.DataFrame, columns: tuple[str, ...], source: str) -> None:
+def require(table: pd.DataFrame, columns: tuple[str, ...], source: str) -> None:
+    """Raise ValueError unless a table has rows, these columns, and one column of each name.
+
+    Args:
+        table: to look at.
+        columns: that it must have.
+        source: of the table, for errors.
+    """
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"{source}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
+    if table.columns.has_duplicates:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise ValueError(f"{source}: column {twice!r} is there twice; expected one of each name")
     if table.empty:
         raise ValueError(f"{source}: the table is empty; expected at least one row")
 
@@ -142,7 +152,7 @@ def as_times(column: pd.Series, source: str, date_format: str | None = None) -> 
     """
     if pd.api.types.is_datetime64_any_dtype(column.dtype) and date_format is None:
         _refuse(column, column.isna().to_numpy(), source, "is missing", "one in every row")
-        return _seconds(pd.to_datetime(column, utc=True))
+        return _seconds(pd.to_datetime(column, utc=True), column, source)
     values = column.to_numpy()
     if values.dtype.kind in "iuf" and date_format is None:
         _refuse(column, column.isna().to_numpy(), source, "is missing", "one in every row")
@@ -150,10 +160,16 @@ def as_times(column: pd.Series, source: str, date_format: str | None = None) -> 
     texts = as_text(column).str.strip()
     _refuse(column, (texts == "").to_numpy(), source, "is missing", "one in every row")
     if date_format is not None:
-        return _seconds(_dates(texts, source, date_format, f"a date such as {date_format}"))
+        if "%" not in date_format:  # the reader knows words, too, that let it guess
+            raise ValueError(
+                f"{source}: date format {date_format!r} names no part of a date; expected one such as %d/%m/%Y"
+            )
+        dates = _dates(texts, texts, source, date_format, f"a date such as {date_format}")
+        return _seconds(dates, texts, source)
     numbers = _numbers(texts)
     if numbers.isna().all():
-        return _seconds(_dates(_iso(texts, source), source, "ISO8601", "a number, or a date such as 2024-12-25 10:30"))
+        expected = "a number, or a date such as 2024-12-25 10:30"
+        return _seconds(_dates(_iso(texts, source), texts, source, "ISO8601", expected), texts, source)
     _refuse(texts, numbers.isna().to_numpy(), source, "is not a number", "numbers, or dates, in every row")
     return _finite(numbers, column, source)
 
@@ -252,15 +268,20 @@ def _iso(texts: pd.Series, source: str) -> pd.Series:
     return parts[2] + "-" + month.astype(str).str.zfill(2) + "-" + day.astype(str).str.zfill(2) + parts[3]
 
 
-def _dates(texts: pd.Series, source: str, date_format: str, expected: str) -> pd.Series:
+def _dates(texts: pd.Series, written: pd.Series, source: str, date_format: str, expected: str) -> pd.Series:
     try:
         moments = pd.to_datetime(texts, format=date_format, utc=True, errors="coerce")
     except ValueError as error:
         raise ValueError(f"{source}: date format {date_format!r}: {error}; expected one such as %d/%m/%Y") from None
-    _refuse(texts, moments.isna().to_numpy(), source, "is not a number or a date", expected)
+    _refuse(written, moments.isna().to_numpy(), source, "is not a number or a date", expected)
     return moments
 
 
-def _seconds(moments: pd.Series) -> pd.Series:
+def _seconds(moments: pd.Series, written: pd.Series, source: str) -> pd.Series:
     seconds = moments.dt.as_unit("s")
-    return (seconds if (seconds == moments).all() else moments.dt.as_unit("ns")).astype(np.int64)
+    if (seconds == moments).all():
+        return seconds.astype(np.int64)
+    far = (seconds <= pd.Timestamp.min.tz_localize("UTC")) | (seconds >= pd.Timestamp.max.tz_localize("UTC"))
+    expected = "years from 1678 to 2261 where dates have fractions of a second"
+    _refuse(written, far.to_numpy(), source, "is too far away", expected)
+    return moments.dt.as_unit("ns").astype(np.int64)

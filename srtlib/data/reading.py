@@ -40,7 +40,9 @@ def read_table(path: Path | str, encoding: str = "utf-8") -> pd.DataFrame:
     Raises FileNotFoundError, and ValueError, naming the file and the line, for what cannot be read and for a packed
     file that unpacks to more than text does.
     """
-    return read_columns(Path(path), None, encoding)[0]
+    table, _ = read_columns(Path(path), None, encoding)
+    table.attrs["source"] = str(path)  # for the errors of those who read it
+    return table
 
 
 def read_columns(path: Path, wanted: Collection[str] | None, encoding: str = "utf-8") -> tuple[pd.DataFrame, list[str]]:
@@ -60,11 +62,12 @@ def read_columns(path: Path, wanted: Collection[str] | None, encoding: str = "ut
         raise ValueError(f"{path.name} is of no known kind; expected {', '.join(READERS)}, or the same with .gz")
     try:
         codec = codecs.lookup(encoding).name
-    except LookupError:
+        "".encode(codec)  # base64 and its like make no text
+    except (LookupError, UnicodeError):
         raise ValueError(f"encoding {encoding!r} is not known; expected a name such as utf-8 or latin-1") from None
     try:
         table, names = READERS[suffix](path, wanted, codec)
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise ValueError(_undecodable(path, codec)) from None
     except OSError as error:
         raise ValueError(f"{path} is damaged or cut short: {_line(error)}; expected a whole file") from None
@@ -258,6 +261,8 @@ def _undecodable(path: Path, codec: str) -> str:
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
             line += error.object[: error.start].count(b"\n")
+        except UnicodeError:  # some codecs do not say where
+            pass
     return f"{path}: line {line} is not {codec}; expected that encoding, or the name of another (--encoding latin-1)"
 
 

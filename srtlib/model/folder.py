@@ -28,6 +28,7 @@ from srtlib.data.dataset import Dataset
 from srtlib.data.text import read_tokenizer
 from srtlib.model.card import card_text
 from srtlib.model.encoders import encoder_class
+from srtlib.model.memory import pick_device
 from srtlib.model.origin import Origin
 from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.params import ModelParams, parse
@@ -75,6 +76,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> SRT:
     that is not the one the model was trained with, and for what is damaged; NonFiniteError for weights that are NaN or
     infinite.
     """
+    device = pick_device(device)
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{folder} is not a model folder: no {CONFIG}")
     data = _read(folder, CONFIG)

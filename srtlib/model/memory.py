@@ -1,4 +1,4 @@
-"""What fits in a device's memory: data that live there or stay where they are, and the largest batch."""
+"""Devices, and what fits in their memory: data that live there or stay where they are, and the largest batch."""
 
 import math
 import warnings
@@ -9,6 +9,20 @@ import torch
 from torch import Tensor
 
 SHARE = 0.5  # of the free memory that one array of data may take; the rest is for the model and its batches
+
+
+def pick_device(device: torch.device | str | None = None) -> torch.device:
+    """The device asked for, else a CUDA GPU if there is one, else the CPU; ValueError for one that is not there."""
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if chosen.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, TypeError):
+        n = torch.cuda.device_count()
+        found, expected = (f"{n} GPUs", f"cpu or cuda:0 to cuda:{n - 1}") if n else ("no GPU", "cpu")
+        raise ValueError(f"device {device!r} is not there: torch finds {found}; expected {expected}") from None
+    return chosen
 
 
 def free_bytes(device: torch.device) -> float:

@@ -157,8 +157,10 @@ def one_family(table: pd.DataFrame, dataset: str | None = None) -> pd.DataFrame:
         table = table[table["dataset"].fillna("").str.startswith(dataset)]
     elif len({name.partition("-")[0] for name in names}) > 1:
         raise ValueError(f"the runs are on several data sets; choose one of {', '.join(names)}")
+    if not names:
+        raise ValueError("there is no finished run; expected those of a scaling study")
     if table.empty:
-        raise ValueError(f"no run on a data set {dataset!r}; there are {', '.join(names) or 'none'}")
+        raise ValueError(f"no run on a data set {dataset!r}; there are {', '.join(names)}")
     return table.reset_index(drop=True)
 
 

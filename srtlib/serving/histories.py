@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from srtlib.data.columns import as_ids, as_text, as_times
+from srtlib.data.columns import as_ids, as_text, as_times, require
 
 Histories = Mapping[str, Sequence[str]] | pd.DataFrame
 LISTS = (list, tuple, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
@@ -81,19 +81,15 @@ def read_ids(given: object, what: str) -> list[str]:
 def _interactions(histories: Histories) -> tuple[np.ndarray, pd.DataFrame]:
     """Users in order of appearance, and a table of user (their number) and item_id, by user and oldest first."""
     histories = _as_table(histories)
-    missing = [column for column in ("user_id", "item_id") if column not in histories]
-    if missing:
-        found = ", ".join(map(str, histories.columns))
-        raise ValueError(f"histories: no column {', '.join(missing)}; found {found}")
-    if histories.empty:
-        raise ValueError("histories: no user is named")
-    number, users = pd.factorize(as_ids(histories["user_id"], "histories").to_numpy(dtype=object))
-    items = as_ids(histories["item_id"], "histories", may_be_missing=True)
+    source = histories.attrs.get("source", "histories")
+    require(histories, ("user_id", "item_id"), source)
+    number, users = pd.factorize(as_ids(histories["user_id"], source).to_numpy(dtype=object))
+    items = as_ids(histories["item_id"], source, may_be_missing=True)
     table = pd.DataFrame({"user": number, "item_id": items.to_numpy(dtype=object)})
     taken = (items != "").to_numpy()
     table = table[taken]
     if "timestamp" in histories:
-        table = table.assign(time=as_times(histories["timestamp"][taken], "histories").to_numpy())
+        table = table.assign(time=as_times(histories["timestamp"][taken], source).to_numpy())
     return users, table.sort_values(["user", *table.columns[2:]], kind="stable")
 
 
@@ -107,6 +103,8 @@ def _as_table(histories: object) -> pd.DataFrame:
         )
     lists: Iterable[tuple[object, object]] = histories.items()
     known = [(user, read_ids(items, f"the history of {user!r}")) for user, items in lists]
+    if not known:
+        raise ValueError("histories: no user is named")
     nothing: list[str | None] = [None]
     pairs = [(user, item) for user, items in known for item in (items or nothing)]
     return pd.DataFrame(pairs, columns=["user_id", "item_id"], dtype=object)

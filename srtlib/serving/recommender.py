@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srtlib.data.cache import cached_folder
-from srtlib.data.columns import as_text, check_items
+from srtlib.data.columns import check_items
 from srtlib.model.folder import ITEMS, read_items, weights_sha256, write_items
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT
@@ -26,6 +26,7 @@ from srtlib.serving.search import FaissIndex, recall, top_k
 CACHE_FROM = 100_000  # items; encoding fewer takes a second or two, and their vectors are not kept
 APPROXIMATE_FROM = 100_000  # items; fewer are searched exactly, which is as fast
 BATCH_TOKENS = 16_384
+MOST = 2**53  # interactions with an item: every whole number up to it is a float64
 
 
 class Recommender:
@@ -73,14 +74,17 @@ class Recommender:
 
         Raises FileNotFoundError and ValueError as `SRT.from_pretrained` does.
         """
+        if not isinstance(folder, Path | str):
+            raise ValueError(f"the model is {folder!r}; expected the path of its folder")
         folder = Path(folder)
         model = SRT.from_pretrained(folder, device)
         if items is None:
             return cls(model, read_items(folder), approximate)
-        if "item_id" in items and "count" not in items and (folder / ITEMS).is_file():
+        table = _checked(items)
+        if "count" not in items and (folder / ITEMS).is_file():
             known = read_items(folder).set_index("item_id")["count"]
-            items = items.assign(count=known.reindex(as_text(items["item_id"]), fill_value=0).to_numpy())
-        return cls(model, items, approximate)
+            table["count"] = known.reindex(table["item_id"], fill_value=0).to_numpy()
+        return cls(model, table, approximate)
 
     def save(self, folder: Path | str) -> None:
         """Write a model folder that `load` reads, added items included."""
@@ -234,30 +238,31 @@ def _checked(items: pd.DataFrame) -> pd.DataFrame:
     """The columns that are read, whole and of their types; ValueError, naming the item, where one cannot be."""
     if not isinstance(items, pd.DataFrame):
         raise ValueError(f"items are a {type(items).__name__}; expected a table of item_id, title")
-    table = check_items(items)
-    table["count"] = _counts(items["count"], table["item_id"]) if "count" in items else 0
+    source = items.attrs.get("source", "items")
+    table = check_items(items, source)
+    table["count"] = _counts(items["count"], table["item_id"], source) if "count" in items else 0
     if "vector" in items:
-        vectors = [_vector(*pair) for pair in zip(items["vector"], table["item_id"], strict=True)]
+        vectors = [_vector(*pair, source) for pair in zip(items["vector"], table["item_id"], strict=True)]
         table["vector"] = pd.Series(vectors, dtype=object)
     return table
 
 
-def _counts(column: pd.Series, ids: pd.Series) -> np.ndarray:
+def _counts(column: pd.Series, ids: pd.Series, source: str) -> np.ndarray:
     counts = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = ~np.isfinite(counts) | (counts < 0) | (counts != np.floor(counts))
+    bad = ~np.isfinite(counts) | (counts < 0) | (counts > MOST) | (counts != np.floor(counts))
     if bad.any():
         given, item = column.iloc[bad.argmax()], ids.iloc[bad.argmax()]
-        raise ValueError(f"items: the count of {item!r} is {given!r}; expected a whole number, 0 or more")
+        raise ValueError(f"{source}: the count of {item!r} is {given!r}; expected a whole number, 0 to {MOST:,}")
     return counts.astype(np.int64)
 
 
-def _vector(given: object, item: str) -> np.ndarray:
+def _vector(given: object, item: str, source: str) -> np.ndarray:
     try:
         vector = np.asarray(given, dtype=np.float32)
     except (ValueError, TypeError):
         vector = np.array(np.nan, dtype=np.float32)
     if vector.ndim != 1 or not np.isfinite(vector).all():
-        raise ValueError(f"items: the vector of {item!r} is no list of finite numbers")
+        raise ValueError(f"{source}: the vector of {item!r} is no list of finite numbers")
     return vector
 
 

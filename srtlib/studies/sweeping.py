@@ -226,6 +226,8 @@ def _check_engine(engine: str, workers: int | None, num_gpus: float | None, budg
         raise ValueError(f"engine {engine!r} is not known; expected local or ray")
     if engine == "ray" and workers is not None:
         raise ValueError("workers is for the local engine: Ray runs as many experiments as its cluster has room for")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers={workers}: expected 1 or more")
     if engine == "ray" and budget is not None:
         raise ValueError("budget is for the local engine: what Ray has begun, it ends")
     if budget is not None and not 0 < budget < math.inf:

@@ -24,7 +24,7 @@ from srtlib.extensions import look_up
 from srtlib.model.encoders import encoder_class
 from srtlib.model.flops import BatchShape, paper_total_flops, training_flops
 from srtlib.model.making import new_model
-from srtlib.model.memory import largest_batch
+from srtlib.model.memory import largest_batch, pick_device
 from srtlib.model.origin import Origin
 from srtlib.model.packing import Batch, Epoch, Sequences
 from srtlib.model.srt import SRT, part_of
@@ -303,15 +303,6 @@ class Trainer:
             self._loss(epoch.batch(0, distributed.rank(), distributed.world()))[0].backward()
         self.optimizer.zero_grad(set_to_none=True)
         del state
-
-
-def pick_device(device: str | None = None) -> torch.device:
-    """The device asked for, else a CUDA GPU if there is one, else the CPU."""
-    there = torch.cuda.is_available()
-    chosen = torch.device(device or ("cuda" if there else "cpu"))
-    if chosen.type == "cuda" and not there:
-        raise ValueError(f"device {device!r} is not there: torch finds no GPU; expected cpu")
-    return chosen
 
 
 def _check(recipe: Recipe, dataset: Dataset) -> None:

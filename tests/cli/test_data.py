@@ -49,6 +49,10 @@ def test_import_of_files_with_habits_of_their_own(tmp_path: Path, monkeypatch: p
         (["prepare", "amazon", "--raw", ".", "--steps", "items", "--memory", "much"], "DuckDB: "),
         (["import", "--interactions", "x.csv", "--items", "y.csv", "--name", "z"], "x.csv is not there"),
         (["import", "--interactions", "x", "--items", "y", "--name", "z", "--column", "user"], "expected OURS=THEIRS"),
+        (
+            ["import", "--interactions=x", "--items=y", "--name=z", "--column=item_id=a", "--column=item_id=b"],
+            "--column item_id: given as 'a' and as 'b'; expected one of them",
+        ),
         (["import", "--interactions", "x", "--items", "y", "--name", "synthetic"], "'synthetic' stands for something"),
         (["import", "--interactions", "x", "--items", "y", "--name", "../z"], "name '../z': expected letters, digits"),
     ],

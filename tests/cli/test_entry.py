@@ -78,16 +78,22 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
         (["recommend", "--model", "MODEL", "--history", "nowhere.csv"], "nowhere.csv is not there"),
         (
             ["recommend", "--model", "MODEL", "--history", "FOLDER/items.csv"],
-            "histories: no column user_id; found item",
+            "items.csv: no column user_id; found item",
         ),
         (["recommend", "--model", "MODEL", "--history", "FOLDER/interactions.csv", "--k", "41"], "k is 41; expected 1"),
         (
             ["recommend", "--model", "MODEL", "--history", "FOLDER/items.csv", "--items", "FOLDER/interactions.csv"],
-            "items: no column title; found user_id",
+            "interactions.csv: no column title; found user_id",
         ),
         (["sweep", "Q"], "size 'Q' is not known; expected one of S, M, L, XL"),
         (["sweep", "params/Q.yaml"], "params/Q.yaml: no such file; expected one of S, M, L, XL"),
         (["sweep", "S", "--dataset", "FOLDER", "--num-gpus", "1"], "num_gpus is for the Ray engine"),
+        (["sweep", "S", "--dataset", "FOLDER", "--workers", "-1"], "workers=-1: expected 1 or more"),
+        (["train", "FOLDER", "--device", "abacus"], "device 'abacus' is not there: torch finds"),
+        (["train", "FOLDER", "--set", "d_model=true"], "--set: d_model: true and false are none of its values"),
+        (["train", "FOLDER", "--set", "fields=" + "[" * 5000], "--set fields: the value is nested too deeply"),
+        (["evaluate", "--model", "MODEL", "--dataset", "FOLDER", "--protocol", "paper:" + "9" * 20], "is not known"),
+        (["plan", "--runs", "FOLDER", "--compute", "1e12"], "there is no finished run; expected those of a scaling"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(
@@ -122,6 +128,7 @@ def refused_form() -> ValidationError:
         (OSError(28, "No space left on device"), False),
         (ImportError("no module"), False),
         (MemoryError(), False),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), False),
         (refused_form(), False),
         (KeyError("column"), True),
         (TypeError("'NoneType' object is not iterable"), True),

@@ -194,3 +194,22 @@ def test_numbers_that_may_be_missing() -> None:
     ]
     with pytest.raises(ValueError, match="log: row 1: rating 'good' is not a number"):
         as_numbers(pd.Series(["good"], name="rating"), "log")
+
+
+def test_dates_are_shown_as_they_are_written_and_named_by_their_column() -> None:
+    dates = pd.Series(["25/12/2024 1:00 PM", "26/12/2024 1:00 PM"], name="timestamp")
+    with pytest.raises(ValueError, match=r"^log: row 1: timestamp '25/12/2024 1:00 PM' is not a number or a date"):
+        as_times(dates, "log")
+
+
+@pytest.mark.parametrize("text", ["1500-01-01 00:00:00.5", "2400-01-01 00:00:00.5", "0001-01-01 00:00:00.001"])
+def test_moments_that_no_count_of_nanoseconds_reaches_are_named(text: str) -> None:
+    dates = pd.Series(["2024-01-01 00:00:00", text], name="timestamp")
+    with pytest.raises(ValueError, match=rf"^log: row 2: timestamp '{text}' is too far away .*1678 to 2261"):
+        as_times(dates, "log")
+
+
+@pytest.mark.parametrize("date_format", ["mixed", "ISO8601", "", "dd/mm/yyyy"])
+def test_a_date_format_that_leaves_the_reader_to_guess_is_refused(date_format: str) -> None:
+    with pytest.raises(ValueError, match=r"names no part of a date; expected one such as %d/%m/%Y$"):
+        as_times(pd.Series(["01/02/2024"], name="timestamp"), "log", date_format)

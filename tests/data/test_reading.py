@@ -194,3 +194,17 @@ def test_the_types_of_parquet_files(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     table = read_table(tmp_path / "t.parquet")
     assert (table["b"][0], table["d"][0], list(table["l"][0])) == (b"x", "x", ["x", "y"])
+
+
+@pytest.mark.parametrize("encoding", ["base64", "rot13", "hex", "zlib", "undefined"])
+def test_an_encoding_that_makes_no_text_is_refused(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "log.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match=rf"^encoding {encoding!r} is not known; expected a name such as"):
+        read_table(path, encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "punycode"])
+def test_encodings_that_do_not_say_where_they_fail(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "log.csv", "user_id,item_id\n1,é_2\n")
+    with pytest.raises(ValueError, match=r"log\.csv: line \d+ is not "):
+        read_table(path, encoding)

@@ -179,11 +179,13 @@ def test_lists_of_any_kind_are_histories_and_numpy_counts(recommender: Recommend
     pd.testing.assert_frame_equal(recommender.recommend(pd.Series({"ann": ["i1", "i2"]}), np.uint8(3)), expected)
 
 
-@pytest.mark.parametrize("count", [-1, float("nan"), float("inf"), 1.5, "many", None])
+@pytest.mark.parametrize("count", [-1, float("nan"), float("inf"), 1.5, "many", None, 1e30, 2**63])
 def test_a_count_that_is_none_is_named(recommender: Recommender, count: Any) -> None:
     items = recommender.items.astype({"count": object})
     items.loc[7, "count"] = count
-    with pytest.raises(ValueError, match=r"^items: the count of 'i7' is .*; expected a whole number, 0 or more$"):
+    with pytest.raises(
+        ValueError, match=r"^items: the count of 'i7' is .*; expected a whole number, 0 to 9,007,199,254,740,992$"
+    ):
         Recommender(recommender.model, items)
 
 
@@ -316,3 +318,28 @@ def test_a_folder_without_items_says_so(recommender: Recommender, tmp_path: Path
         warnings.simplefilter("error")
         loaded = Recommender.load(tmp_path, recommender.items)
         assert len(loaded.recommend({"ann": ["i1"]}, k=3)) == 3
+
+
+@pytest.mark.parametrize("folder", [None, 3, b"model"])
+def test_a_folder_that_is_no_path_is_named(folder: Any) -> None:
+    with pytest.raises(ValueError, match=r"^the model is .*; expected the path of its folder$"):
+        Recommender.load(folder)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus", "meta", 77])
+def test_a_device_that_is_not_there_is_named(recommender: Recommender, tmp_path: Path, device: Any) -> None:
+    recommender.save(tmp_path)
+    with pytest.raises(ValueError, match=rf"^device {device!r} is not there: torch finds .*; expected cpu"):
+        Recommender.load(tmp_path, device=device)
+
+
+def test_a_column_that_is_there_twice_is_named(recommender: Recommender, tmp_path: Path) -> None:
+    recommender.save(tmp_path)
+    items = pd.DataFrame([["a", "b", "Ink"]], columns=["item_id", "item_id", "title"])
+    twice = "column 'item_id' is there twice; expected one of each name"
+    with pytest.raises(ValueError, match=f"^items: {twice}$"):
+        recommender.add_items(items)
+    with pytest.raises(ValueError, match=f"^items: {twice}$"):
+        Recommender.load(tmp_path, items)
+    with pytest.raises(ValueError, match=f"^histories: {twice}$"):
+        recommender.recommend(items.rename(columns={"title": "user_id"}), 2)
