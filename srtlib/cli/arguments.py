@@ -114,6 +114,11 @@ def pair(text: str, option: str, expected: str) -> tuple[str, str]:
 def mapping(texts: list[str], option: str, expected: str) -> dict[str, str]:
     """Keys and values of an option that is given once for each key.
 
+    Args:
+        texts: pairs as they are given.
+        option: its name, for errors.
+        expected: how a pair is written.
+
     Raises ValueError, naming the option, for what is no pair and for a key that is given twice.
     """
     found: dict[str, str] = {}

@@ -26,6 +26,8 @@ UNREAD = 141  # as a process that SIGPIPE ends
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    sys.stdout = sys.stdout or io.StringIO()  # Python has none where the descriptor is closed
+    sys.stderr = sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the locale's encoding lacks stops no command
@@ -44,6 +46,7 @@ def _run(options: argparse.Namespace) -> int:
         with warnings.catch_warnings(), as_interrupts():
             warnings.filterwarnings("default", category=UserWarning)  # they are said, whatever Python was told
             warnings.showwarning = _say
+            warnings.simplefilter("default", UserWarning)  # said, whatever the interpreter's options make of them
             result = options.run(options)
             if result is not None:
                 print(as_json(result) if options.json else as_text(result))

@@ -56,8 +56,7 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
     True
     """
     folder = find_folder(name_or_path, seed)
-    found = {path.name: cache.sha256(path) for path in (table_path(folder, stem) for stem in TABLES)}
-    check_record(folder, found)
+    found = _checked_hashes(folder)
     key = hashlib.sha256(json.dumps(["v2", seed, *found.values()]).encode()).hexdigest()[:16]
 
     def prepare(aside: Path) -> None:
@@ -100,6 +99,13 @@ def check_name(name: str) -> str:
     if name in RESERVED:
         raise ValueError(f"name {name!r} stands for something else; expected one that is none of {', '.join(RESERVED)}")
     return name
+
+
+def _checked_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each table of a folder, by the file's name, once `check_record` has seen them."""
+    found = {path.name: cache.sha256(path) for path in (table_path(folder, stem) for stem in TABLES)}
+    check_record(folder, found)
+    return found
 
 
 def check_record(folder: Path, found: Mapping[str, str]) -> None:
@@ -152,6 +158,7 @@ def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     The items have those of the text fields that the folder has.
     """
+    _checked_hashes(folder)
     interactions, items = (table_path(folder, stem) for stem in TABLES)
     log, found = check_interactions(read_table(interactions), str(interactions)), read_table(items)
     return log, check_items(found, str(items))[["item_id", *(field for field in TEXT_FIELDS if field in found)]]

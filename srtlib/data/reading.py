@@ -238,10 +238,11 @@ def _read_parquet(path: Path, wanted: Collection[str] | None, _: str) -> tuple[p
             file = pq.ParquetFile(source)
             names = file.schema_arrow.names
             table = file.read(None if wanted is None else [name for name in names if name in wanted])
-        except (pa.ArrowException, OSError) as error:
+            whole = {type_: pd.ArrowDtype(type_) for type_ in table.schema.types if pa.types.is_integer(type_)}
+            # Its metadata may be damaged, too, and pandas reads them though it is told not to.
+            return table.replace_schema_metadata().to_pandas(types_mapper=whole.get, ignore_metadata=True), names
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"{path} cannot be read as Parquet: {_line(error)}; expected a whole file") from None
-    whole = {type_: pd.ArrowDtype(type_) for type_ in table.schema.types if pa.types.is_integer(type_)}
-    return table.to_pandas(types_mapper=whole.get, ignore_metadata=True), names
 
 
 @contextmanager

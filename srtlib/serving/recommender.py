@@ -74,17 +74,9 @@ class Recommender:
 
         Raises FileNotFoundError and ValueError as `SRT.from_pretrained` does.
         """
-        if not isinstance(folder, Path | str):
-            raise ValueError(f"the model is {folder!r}; expected the path of its folder")
-        folder = Path(folder)
+        folder = _path(folder)
         model = SRT.from_pretrained(folder, device)
-        if items is None:
-            return cls(model, read_items(folder), approximate)
-        table = _checked(items)
-        if "count" not in items and (folder / ITEMS).is_file():
-            known = read_items(folder).set_index("item_id")["count"]
-            table["count"] = known.reindex(table["item_id"], fill_value=0).to_numpy()
-        return cls(model, table, approximate)
+        return cls(model, read_items(folder) if items is None else _with_counts(items, folder), approximate)
 
     def save(self, folder: Path | str) -> None:
         """Write a model folder that `load` reads, added items included."""
@@ -232,6 +224,21 @@ class Recommender:
             "score": scores.flatten().cpu().numpy().astype(float)[kept],
         }
         return pd.DataFrame(columns)
+
+
+def _path(folder: Path | str) -> Path:
+    if not isinstance(folder, Path | str):
+        raise ValueError(f"the model is {folder!r}; expected the path of its folder")
+    return Path(folder)
+
+
+def _with_counts(items: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Another catalogue, with the counts that a model's folder knows where it has none of its own."""
+    table = _checked(items)
+    if "count" not in items and (folder / ITEMS).is_file():
+        known = read_items(folder).set_index("item_id")["count"]
+        table["count"] = known.reindex(table["item_id"], fill_value=0).to_numpy()
+    return table
 
 
 def _checked(items: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from srtlib.data.dataset import Dataset
 from srtlib.extensions import look_up
 from srtlib.model.encoders import encoder_class
 from srtlib.model.flops import BatchShape, paper_total_flops, training_flops
-from srtlib.model.making import new_model
+from srtlib.model.making import check_size, new_model
 from srtlib.model.memory import largest_batch, pick_device
 from srtlib.model.origin import Origin
 from srtlib.model.packing import Batch, Epoch, Sequences
@@ -307,6 +307,7 @@ class Trainer:
 
 def _check(recipe: Recipe, dataset: Dataset) -> None:
     encoder_class(recipe.model)
+    check_size(recipe.model)
     look_up(OBJECTIVES, recipe.train.objective, "objective")
     look_up(NEGATIVES, recipe.train.negatives, "negatives")
     if not dataset.n_targets:

@@ -90,6 +90,8 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
         (["sweep", "S", "--dataset", "FOLDER", "--num-gpus", "1"], "num_gpus is for the Ray engine"),
         (["sweep", "S", "--dataset", "FOLDER", "--workers", "-1"], "workers=-1: expected 1 or more"),
         (["train", "FOLDER", "--device", "abacus"], "device 'abacus' is not there: torch finds"),
+        (["train", "FOLDER", "--set", "d_model=100000000"], "d_model=100000000, n_layers=2 make about"),
+        (["train", "FOLDER", "--set", "n_layers=1000000000"], "expected at most 1e+10, and 1,000 layers"),
         (["train", "FOLDER", "--set", "d_model=true"], "--set: d_model: true and false are none of its values"),
         (["train", "FOLDER", "--set", "fields=" + "[" * 5000], "--set fields: the value is nested too deeply"),
         (["evaluate", "--model", "MODEL", "--dataset", "FOLDER", "--protocol", "paper:" + "9" * 20], "is not known"),
@@ -179,3 +181,10 @@ def test_what_the_locale_cannot_spell_stops_no_command(monkeypatch: pytest.Monke
     monkeypatch.setattr("srtlib.data.loading.list_datasets", lambda: pd.DataFrame({"name": ["日本"]}))
     assert main(["data", "list"]) == 0
     assert b"\\u65e5" in out.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_stop_no_command(closed: str) -> None:
+    command = f"{sys.executable} -m srtlib.cli data list {closed}"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""

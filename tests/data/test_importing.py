@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from srtlib.data.importing import import_data
-from srtlib.data.loading import list_datasets, load_dataset
+from srtlib.data.loading import list_datasets, load_dataset, read_tables
+from srtlib.data.statistics import describe
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -322,3 +323,14 @@ def test_a_record_of_another_form_is_named(tmp_path: Path, text: str) -> None:
     (folder / "imported.json").write_text(text)
     with pytest.raises(ValueError, match=r"imported.json"):
         load_dataset("mine")
+
+
+@pytest.mark.parametrize("stem", ["interactions", "items"])
+def test_changed_tables_are_not_described_either(tmp_path: Path, stem: str) -> None:
+    folder = import_data(*shop(tmp_path))
+    path = folder / f"{stem}.parquet"
+    pd.read_parquet(path).iloc[:-1].to_parquet(path)
+    with pytest.raises(ValueError, match=rf"{stem}\.parquet is not what was imported"):
+        read_tables(folder)
+    with pytest.raises(ValueError, match=rf"{stem}\.parquet is not what was imported"):
+        describe(folder)

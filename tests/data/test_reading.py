@@ -208,3 +208,9 @@ def test_encodings_that_do_not_say_where_they_fail(tmp_path: Path, encoding: str
     path = write(tmp_path / "log.csv", "user_id,item_id\n1,é_2\n")
     with pytest.raises(ValueError, match=r"log\.csv: line \d+ is not "):
         read_table(path, encoding)
+
+
+def test_damaged_metadata_of_a_parquet_file_do_not_matter(tmp_path: Path) -> None:
+    table = pa.table({"item_id": ["a"]}).replace_schema_metadata({"pandas": '{"index_columns": ["\x00'})
+    pq.write_table(table, tmp_path / "log.parquet")
+    assert read_table(tmp_path / "log.parquet")["item_id"].tolist() == ["a"]

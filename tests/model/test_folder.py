@@ -220,9 +220,7 @@ def test_sizes_are_compared_with_the_weights_before_anything_is_built(
     config = json.loads((complete / "config.json").read_text())
     config["model"][parameter] = value
     (complete / "config.json").write_text(json.dumps(config))
-    with pytest.raises(
-        ValueError, match=r"config\.json(: | says n_layers=)|does not hold this model's weights"
-    ):
+    with pytest.raises(ValueError, match=r"config\.json says n_layers=|does not hold this model's weights"):
         load_model(complete)
 
 
