@@ -32,16 +32,16 @@ def started(study: Scaling, folder: str, store: Path) -> Iterator[subprocess.Pop
     """A sweep with one worker in a process of its own."""
     program = store.parent / "program.py"
     program.write_text(PROGRAM)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(program), study.model_dump_json(), folder, str(store)],
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # where tests run may ignore it
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def until(true: Callable[[], bool], seconds: float) -> None:
