@@ -44,7 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings(), as_interrupts():
-            warnings.filterwarnings("default", category=UserWarning)  # they are said, whatever Python was told
             warnings.showwarning = _say
             warnings.simplefilter("default", UserWarning)  # said, whatever the interpreter's options make of them
             result = options.run(options)
