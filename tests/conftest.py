@@ -87,6 +87,11 @@ def recipe() -> Recipe:
     )
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes name no test: those of gzip hold the time, and each process that collects would find another name."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_unconfigure() -> None:
     """Ibis keeps a connection of its own, which DuckDB would complain of at the very end."""
     if ibis := sys.modules.get("ibis"):
