@@ -23,15 +23,19 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--k", type=int, default=10, help="items per user")
     one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
     one.add_argument("--encoding", default="utf-8", help="of these two files, such as latin-1 (default: utf-8)")
+    one.add_argument("--date-format", help="of the history's dates, where they are not ISO 8601, such as %%d/%%m/%%Y")
     one.add_argument("--raw", action="store_true", help="CSV: keep control characters, and what looks like a formula")
     one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
 
 
 def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
+    from srtlib.data.columns import as_times
     from srtlib.data.reading import read_table
     from srtlib.serving.recommender import Recommender
 
     history = read_table(options.history, options.encoding)
+    if "timestamp" in history:
+        history["timestamp"] = as_times(history["timestamp"], str(options.history), options.date_format)
     items = read_table(options.items, options.encoding) if options.items else None
     recommender = Recommender.load(options.model, items)
     offers = recommender.recommend(history, options.k, strict=options.strict)

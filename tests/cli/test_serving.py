@@ -29,6 +29,21 @@ def test_recommend_reads_and_writes_csv(model: str, tmp_path: Path, capsys: pyte
     assert printed.err == "srt: no item is known of 1 users, 'cy' first; they get the most popular items\n"
 
 
+def test_dates_of_a_history_are_in_the_format_that_is_named(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The later of two days: 03/04 is before 02/05 where the day comes first."""
+    path = history(tmp_path, "ann,i2,02/05/2024", "ann,i1,03/04/2024")
+    command = ["recommend", "--model", model, "--history", path, "--k", "3"]
+    capsys.readouterr()
+    assert main(command) == 1
+    assert capsys.readouterr().err.startswith(f"srt: {path}: row 1: timestamp '02/05/2024' is ambiguous")
+    assert main([*command, "--date-format", "%d/%m/%Y"]) == 0
+    offers = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    expected = Recommender.load(model).recommend({"ann": ["i1", "i2"]}, k=3)
+    pd.testing.assert_frame_equal(offers, expected, check_dtype=False, rtol=1e-5)
+
+
 def test_recommend_as_json_and_from_another_catalogue(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
