@@ -10,7 +10,7 @@ from collections.abc import Callable
 from common import interleaved, record
 
 from srtlib.data.loading import load_dataset
-from srtlib.evaluation import ranks
+from srtlib.evaluation import judge
 from srtlib.model.making import new_model
 from srtlib.params import Architecture
 from srtlib.recipes import recipe_for
@@ -23,7 +23,7 @@ def main() -> None:
     def seconds(protocol: str) -> Callable[[], float]:
         def measure() -> float:
             began = time.perf_counter()
-            ranks(model, dataset, protocol=protocol)
+            judge(model, dataset, protocol=protocol)
             return time.perf_counter() - began
 
         return measure

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset
-from srtlib.evaluation import _judge, metrics, ranks
+from srtlib.evaluation import _judge, judge, metrics
 from srtlib.params import Architecture, Recipe
 from srtlib.recipes import recipe_for
 from srtlib.training.trainer import Trainer
@@ -109,7 +109,7 @@ class Own:
 
     def ranks(self, dataset: Dataset) -> np.ndarray:
         """As Peer's."""
-        return ranks(self.made.model, dataset, "valid")
+        return judge(self.made.model, dataset, "valid").ranks
 
 
 def spend(spent: dict[str, float], done: dict[str, float]) -> dict[str, float]:

@@ -70,32 +70,11 @@ def evaluate(
     return judge(model, dataset, split, protocol, exclude_seen, seed).metrics(ks)
 
 
-def ranks(
-    model: SRT,
-    dataset: Dataset,
-    split: Split = "test",
-    protocol: str = "full",
-    exclude_seen: bool = False,
-    seed: int = 0,
-    features: Any = None,
-    batch_tokens: int = 16_384,
-    chunk: int = 2048,
-) -> np.ndarray:
-    """Rank of each user's target, float [users]: 1 + items scored higher + half of those scored equal.
-
-    Args:
-        model, dataset, split, protocol, exclude_seen, seed: as in `evaluate`.
-        features, batch_tokens, chunk: as in `judge`.
-
-    Raises what `evaluate` raises.
-    """
-    return judge(model, dataset, split, protocol, exclude_seen, seed, features, batch_tokens, chunk).ranks
-
-
 class Judgement(NamedTuple):
     """What a model made of every user's target: its rank, float [users], and its loss in nats, float [users].
 
-    The loss is the cross-entropy of the softmax over all candidates, the target among them.
+    A rank is 1 + items scored higher + half of those scored equal. The loss is the cross-entropy of the softmax over
+    all candidates, the target among them.
     """
 
     ranks: np.ndarray

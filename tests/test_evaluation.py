@@ -7,7 +7,7 @@ import torch
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
-from srtlib.evaluation import _judge, evaluate, judge, metrics, random_ndcg, ranks
+from srtlib.evaluation import _judge, evaluate, judge, metrics, random_ndcg
 from srtlib.model.making import new_model
 from srtlib.model.packing import Layout, Sequences
 from srtlib.model.srt import NonFiniteError
@@ -65,7 +65,7 @@ def test_equal_scores_everywhere_rank_in_the_middle(dataset: Dataset) -> None:
     with torch.no_grad():
         for p in model.encoder.parameters():
             p.zero_()
-    assert set(ranks(model, dataset)) == {(dataset.n_items + 1) / 2}
+    assert set(judge(model, dataset).ranks) == {(dataset.n_items + 1) / 2}
 
 
 def test_the_loss_of_equal_scores_is_the_logarithm_of_how_many_there_are() -> None:
@@ -86,12 +86,12 @@ def test_random_scores_give_what_theory_says() -> None:
 
 def test_sampled_protocol(dataset: Dataset) -> None:
     model = new_model(ModelParams(d_model=8, max_len=10, vocab_size=200), dataset, seed=1).eval()
-    full, everything = ranks(model, dataset), ranks(model, dataset, protocol="sampled:10000")
+    full, everything = judge(model, dataset).ranks, judge(model, dataset, protocol="sampled:10000").ranks
     assert everything.tolist() == full.tolist()  # more negatives than items: the whole catalogue
-    few = ranks(model, dataset, protocol="sampled:10")
+    few = judge(model, dataset, protocol="sampled:10").ranks
     assert (few <= 11).all()
     assert (few <= full).all()
-    assert few.tolist() == ranks(model, dataset, protocol="sampled:10").tolist()
+    assert few.tolist() == judge(model, dataset, protocol="sampled:10").ranks.tolist()
     with pytest.raises(ValueError, match="expected full, sampled:N or paper:N"):
         evaluate(model, dataset, protocol="sampled")
 
@@ -132,7 +132,9 @@ def test_the_papers_protocol_by_brute_force(crowd: Dataset, n: int, exclude_seen
         higher = sum(scores[i] > scores[target] + 1e-6 for i in among)
         equal = sum(abs(scores[i] - scores[target]) <= 1e-6 for i in among)
         expected.append(1 + higher + equal / 2)
-    found = ranks(model, crowd, protocol=f"paper:{n}", exclude_seen=exclude_seen, seed=5, chunk=6, batch_tokens=64)
+    found = judge(
+        model, crowd, protocol=f"paper:{n}", exclude_seen=exclude_seen, seed=5, chunk=6, batch_tokens=64
+    ).ranks
     assert found.tolist() == expected
     assert len(set(expected)) > 5
     if not exclude_seen:

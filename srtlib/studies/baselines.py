@@ -43,7 +43,7 @@ def co_occurrence(dataset: Dataset) -> Scorer:
 def score_ranks(
     scorer: Scorer, dataset: Dataset, split: Split = "test", exclude_seen: bool = False, batch: int = 512
 ) -> np.ndarray:
-    """Rank of each user's target, float [users], as `srtlib.evaluation.ranks`: ties at their expected rank.
+    """Rank of each user's target, float [users], as `srtlib.evaluation.judge`: ties at their expected rank.
 
     Args:
         scorer: what scores all items, given the last of a history.

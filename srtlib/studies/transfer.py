@@ -13,7 +13,7 @@ import pandas as pd
 
 from srtlib.data.dataset import Dataset, concatenate
 from srtlib.data.loading import load_dataset
-from srtlib.evaluation import metrics, ranks
+from srtlib.evaluation import judge, metrics
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse
@@ -239,7 +239,7 @@ class Study(Trials):
                 model, found = train(self.sasrec(name, self.seed), warm, self.store)
             else:
                 model, found = self.transfer(parse_method(name), self.seed, dataset=warm)
-            rank = ranks(model, self.target, "test")
+            rank = judge(model, self.target, "test").ranks
             about = {"target": self.target.name, "seed": self.seed, **{name: found[name] for name in PROVENANCE}}
             for kind, chosen in (("cold", is_cold), ("warm", ~is_cold)):
                 values = {"users": int(chosen.sum()), **metrics(rank[chosen])}

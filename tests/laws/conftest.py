@@ -41,3 +41,16 @@ def by_compute(curves: pd.DataFrame) -> ComputeEstimator:
 @pytest.fixture(scope="session")
 def by_data(finished: pd.DataFrame) -> DataEstimator:
     return DataEstimator.fit(finished, form="additive_power", n_resamples=100)
+
+
+@pytest.fixture(scope="session")
+def climbing() -> pd.DataFrame:
+    """Runs that climb towards a + b ln C and flatten below it."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for run in range(8):
+        end = 10 ** (9 + 0.5 * run)
+        for share in (0.1, 0.3, 1.0):
+            value = 0.01 * np.log(end * share) - 0.15 - 0.01 * (1 - share) + rng.normal(0, 1e-4)
+            rows.append({"run_id": f"r{run}", "flops": end * share, "valid_ndcg@5": value, "d_model": 2**run})
+    return pd.DataFrame(rows)

@@ -195,26 +195,14 @@ def test_bad_input_is_named() -> None:
         laws.fit("additive_power", **good).interval("gamma")
 
 
-def curves(seed: int = 0) -> pd.DataFrame:
-    """Runs that climb towards a + b ln C and flatten below it."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for run in range(8):
-        end = 10 ** (9 + 0.5 * run)
-        for share in (0.1, 0.3, 1.0):
-            value = 0.01 * np.log(end * share) - 0.15 - 0.01 * (1 - share) + rng.normal(0, 1e-4)
-            rows.append({"run_id": f"r{run}", "flops": end * share, "valid_ndcg@5": value, "d_model": 2**run})
-    return pd.DataFrame(rows)
-
-
-def test_a_law_of_the_frontier_with_its_interval() -> None:
-    law = laws.fit_frontier("log_linear", curves(), n_resamples=200)
+def test_a_law_of_the_frontier_with_its_interval(climbing: pd.DataFrame) -> None:
+    law = laws.fit_frontier("log_linear", climbing, n_resamples=200)
     low, high = law.interval("b")
     assert low < 0.0105
     assert high > 0.0095
     assert law.params["b"] == pytest.approx(0.01, rel=0.15)
     with pytest.raises(ValueError, match="needs N, D; a frontier has C only"):
-        laws.fit_frontier("additive_power", curves())
+        laws.fit_frontier("additive_power", climbing)
 
 
 def test_a_search_ends_where_another_finds_nothing_lower() -> None:

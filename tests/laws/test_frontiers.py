@@ -10,20 +10,8 @@ from srtlib.laws import allocation, frontiers
 from srtlib.laws.columns import Columns
 
 
-def curves(seed: int = 0) -> pd.DataFrame:
-    """Runs that climb towards a + b ln C and flatten below it."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for run in range(8):
-        end = 10 ** (9 + 0.5 * run)
-        for share in (0.1, 0.3, 1.0):
-            value = 0.01 * np.log(end * share) - 0.15 - 0.01 * (1 - share) + rng.normal(0, 1e-4)
-            rows.append({"run_id": f"r{run}", "flops": end * share, "valid_ndcg@5": value, "d_model": 2**run})
-    return pd.DataFrame(rows)
-
-
-def test_frontier_is_the_running_best_of_interpolated_curves() -> None:
-    table = curves()
+def test_frontier_is_the_running_best_of_interpolated_curves(climbing: pd.DataFrame) -> None:
+    table = climbing
     found = frontiers.frontier(table)
     for x, y in zip(found["flops"], found["valid_ndcg@5"], strict=True):
         best = -np.inf

@@ -8,7 +8,7 @@ import pytest
 
 from srtlib.data.loading import build_dataset
 from srtlib.data.synthetic import World
-from srtlib.evaluation import metrics, ranks
+from srtlib.evaluation import judge, metrics
 from srtlib.params import ModelParams, Recipe, TrainParams
 from srtlib.training.trainer import train
 
@@ -31,7 +31,7 @@ def test_a_model_learns_the_world_and_stays_below_its_ceiling(tmp_path: Path, se
         train=TrainParams(epochs=8, batch_size=1024, n_negatives=200, learning_rate=5e-3, seed=seed),
     )
     model, _ = train(recipe, data, tmp_path)
-    ndcg = ranks(model, data, "test", exclude_seen=True)  # the world never repeats an item
+    ndcg = judge(model, data, "test", exclude_seen=True).ranks  # the world never repeats an item
     values = np.where(ndcg <= 5, 1 / np.log2(1 + ndcg), 0)
     ceiling = world.ceiling(k=5, interactions=log)
     noise = 3 * values.std() / np.sqrt(len(values))
