@@ -259,16 +259,18 @@ def main() -> None:
         torch.cuda.set_device(device)
     settings = Settings() if on_gpu else ON_CPU
     data, peak = Data(settings.items), matmul_peak(device, settings.precision)
-    rows = []
-    for row in chain(
-        check(data, device, settings), speeds(data, device, settings, peak), grid(data, device, settings, peak)
-    ):
-        rows.append(row)
-        print(row, file=sys.stderr, flush=True)
-        torch._dynamo.reset()
+    rows: list[dict[str, Any]] = []
     name = torch.cuda.get_device_name(device) if on_gpu else "cpu"
     about = {"device": name, "cuda": torch.version.cuda, "numpy": np.__version__, "matmul_flops_per_s": peak}
-    record("gpu" if on_gpu else "gpu_on_cpu", [{**row, **about} for row in rows])
+    try:
+        for row in chain(
+            check(data, device, settings), grid(data, device, settings, peak), speeds(data, device, settings, peak)
+        ):
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
+            torch._dynamo.reset()
+    finally:  # what was measured before an interruption counts
+        record("gpu" if on_gpu else "gpu_on_cpu", [{**row, **about} for row in rows])
     if not all(row.get("passed", True) for row in rows):
         sys.exit("gpu.py: a part failed: see the rows with passed = false")
 
