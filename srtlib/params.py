@@ -231,6 +231,9 @@ class Grid(Params):
         default={"": {}}, min_length=1, description="name -> settings that differ further; each on the whole grid"
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="of training; none: the study's own")
+    flops: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default=[], description="training FLOPs that every run is planned to end at, one run for each (isoFLOP)"
+    )
 
 
 class Scaling(Grid):

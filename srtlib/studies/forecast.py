@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
+from srtlib.data.dataset import Dataset
 from srtlib.evaluation import evaluate
+from srtlib.params import Recipe
 from srtlib.studies.experiments import Experiment
 from srtlib.training.trainer import Trainer
 
@@ -43,6 +45,24 @@ def measure(experiment: Experiment, store: Path, device: str) -> Cost:
     evaluations = (time.monotonic() - began) * (math.ceil((params.epochs - trainer.at.epoch) / params.eval_every) + 2)
     if left <= 0:
         return Cost(0.0, evaluations)
+    n, flops, seconds = _few_steps(trainer)
+    return Cost(flops / n * left, seconds / n * left + evaluations)
+
+
+def flops_per_target(recipe: Recipe, dataset: Dataset) -> float:
+    """Exact training FLOPs per target, over the first steps of a training.
+
+    Args:
+        recipe: model and training.
+        dataset: what is trained on.
+    """
+    trainer = Trainer(recipe, dataset, dataset, Path("nowhere"), None, None, torch.device("cpu"))
+    n, flops, _ = _few_steps(trainer)
+    return flops / n
+
+
+def _few_steps(trainer: Trainer) -> tuple[float, float, float]:
+    """Targets, FLOPs and seconds of the next steps, the first of which warms up."""
     steps = []
     epoch = trainer.epoch()
     for _ in range(min(STEPS, len(epoch) - trainer.at.batch)):
@@ -50,7 +70,7 @@ def measure(experiment: Experiment, store: Path, device: str) -> Cost:
         n = trainer.step(epoch)
         steps.append((n, trainer.at.flops - before[0], trainer.at.wall_s - before[1]))
     n, flops, seconds = (sum(column) for column in zip(*(steps[1:] or steps), strict=True))
-    return Cost(flops / n * left, seconds / n * left + evaluations)
+    return n, flops, seconds
 
 
 class Timetable:

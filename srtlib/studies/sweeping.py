@@ -7,17 +7,18 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 from srtlib import runs
 from srtlib.data.dataset import Dataset
-from srtlib.params import Grid, Scaling
+from srtlib.params import Architecture, Grid, Recipe, Scaling
 from srtlib.paths import runs_root
-from srtlib.recipes import recipe_for
+from srtlib.recipes import recipe_for, usual_batch_size
 from srtlib.studies.experiments import Experiment, carry_out, load_once, outcome
-from srtlib.studies.forecast import Cost, Timetable, measure
+from srtlib.studies.forecast import Cost, Timetable, flops_per_target, measure
 from srtlib.studies.processes import Workers
 from srtlib.studies.ray_cluster import on_ray
 
@@ -39,7 +40,7 @@ def scaling_experiments(params: Scaling, dataset: str, seed: int = 0) -> list[Ex
 
 def grid_experiments(grid: Grid, panel_users: int, dataset: str, seed: int = 0) -> list[tuple[str, Experiment]]:
     """The runs of a grid and the name of each one's variation, the largest first: every model on every sample with
-    every variation and seed.
+    every variation and seed, and to every budget of FLOPs if there are any.
 
     Sizes beyond the data set's are cut to it, and then stand once.
 
@@ -50,22 +51,31 @@ def grid_experiments(grid: Grid, panel_users: int, dataset: str, seed: int = 0) 
         seed: of the samples and the panel; of training too, where the grid names no seeds.
     """
     experiments = [
-        (
-            variation,
-            Experiment(
-                dataset,
-                sample.n_interactions,
-                panel_users,
-                recipe_for(grid.recipe, architecture, sample, grid.train | settings, of_training, "grid"),
-                seed,
-            ),
-        )
+        (variation, Experiment(dataset, sample.n_interactions, panel_users, recipe, seed))
         for sample in _samples(grid, dataset, seed)
         for architecture in grid.models
         for variation, settings in grid.variations.items()
         for of_training in grid.seeds or [seed]
+        for recipe in _recipes(grid, architecture, sample, grid.train | settings, of_training)
     ]
     return sorted(experiments, key=lambda pair: -_size(pair[1]))
+
+
+def _recipes(
+    grid: Grid, architecture: Architecture, sample: Dataset, settings: dict[str, Any], seed: int
+) -> Iterator[Recipe]:
+    """One recipe, or one for each of the grid's budgets: its schedule ends there (Hoffmann et al. 2022, approach 2)."""
+
+    def recipe(**planned: Any) -> Recipe:
+        return recipe_for(grid.recipe, architecture, sample, settings | planned, seed, "grid")
+
+    if not grid.flops:
+        yield recipe()
+    for budget in grid.flops:
+        seen = budget / flops_per_target(recipe(), sample)
+        batch_size = usual_batch_size(min(round(seen), sample.n_targets))  # few targets are worth more steps
+        seen = budget / flops_per_target(recipe(batch_size=batch_size), sample)
+        yield recipe(batch_size=batch_size, epochs=float(f"{seen / sample.n_targets:.3g}"))
 
 
 def grid_table(runs_of: Sequence[tuple[str, Experiment]], table: pd.DataFrame) -> pd.DataFrame:

@@ -41,6 +41,22 @@ def test_a_study_is_a_grid_and_runs_once(folder: str, tmp_path: Path, monkeypatc
     pd.testing.assert_frame_equal(sweep(experiments, tmp_path), first)
 
 
+def test_runs_planned_for_a_budget_end_there(folder: str, tmp_path: Path) -> None:
+    grid = Grid.model_validate(
+        {
+            "interactions": [400],
+            "models": [{"d_model": 4}, {"d_model": 16}],
+            "train": {"n_negatives": 8},
+            "flops": [2e7, 1e8],
+        }
+    )
+    table = sweep([e for _, e in grid_experiments(grid, 30, folder)], tmp_path, workers=1)
+    assert len(table) == 4
+    for budget in grid.flops:
+        assert sum(abs(table["flops"] / budget - 1) < 0.25) == 2
+    assert table.sort_values(["flops", "d_model"])["targets_seen"].iloc[:2].is_monotonic_decreasing
+
+
 def test_a_grid_has_every_variation_and_seed_on_the_same_data(folder: str) -> None:
     grid = Grid.model_validate(
         {
