@@ -256,7 +256,7 @@ def main() -> None:
     if on_gpu and not torch.cuda.is_available():
         sys.exit("gpu.py: this torch sees no CUDA GPU; expected one, or --device cpu")
     if on_gpu:
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(device.index or 0)
     settings = Settings() if on_gpu else ON_CPU
     data, peak = Data(settings.items), matmul_peak(device, settings.precision)
     rows: list[dict[str, Any]] = []
