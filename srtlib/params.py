@@ -134,6 +134,12 @@ class ModelParams(Params):
         allow_inf_nan=False,
         description="scores are cosines over this, in place of dot products; 0: dot products",
     )
+    positions: Literal["absolute", "rotary"] = later_field(
+        "absolute", description="a learnt vector for each place, or queries and keys turned by their place"
+    )
+    residual_scale: bool = later_field(
+        False, description="layers start with what they add to the residual over sqrt(2 n_layers)"
+    )
     words_first: bool = later_field(False, description="text is split into words before it is normalised (token_bag)")
     initialisation: Literal["xavier", "normal02"] = later_field(
         "xavier", description="weights of linear layers start so; normal02: Normal(0, 0.02), as tables always do"
@@ -152,6 +158,8 @@ class ModelParams(Params):
     def _check(self) -> Self:
         if self.d_model % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
+        if self.positions == "rotary" and self.d_model // self.n_heads % 2:
+            raise ValueError("positions=rotary turns pairs of numbers: d_model / n_heads must be even")
         if unknown := [name for name in self.fields if name not in TEXT_FIELDS]:
             raise ValueError(f"fields: {unknown[0]} is no text field; expected some of {', '.join(TEXT_FIELDS)}")
         return self
@@ -175,7 +183,9 @@ class TrainParams(Params):
     logq_on_positive: bool = Field(default=False, description="subtract log q from the positive's score too")
     batch_size: PositiveInt | Literal["auto"] = 4096
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_whole)] = 20  # the last may be a part
-    optimizer: Literal["adam", "adamw"] = "adamw"
+    optimizer: Literal["adam", "adamw", "muon"] = Field(
+        default="adamw", description="muon: Muon for the matrices of the layers, AdamW for all else"
+    )
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     schedule: Literal["linear", "one_cycle"] = "linear"

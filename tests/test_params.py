@@ -78,6 +78,8 @@ def test_new_parameters_leave_the_identity_of_recorded_runs_alone() -> None:
         (ModelParams(feed_forward="swiglu"), TrainParams()),
         (ModelParams(qk_norm=True), TrainParams()),
         (ModelParams(temperature=0.1), TrainParams()),
+        (ModelParams(positions="rotary"), TrainParams()),
+        (ModelParams(residual_scale=True), TrainParams()),
         (ModelParams(), TrainParams(select_by="mrr@5")),
         (ModelParams(), TrainParams(clip_norm=0)),
         (ModelParams(), TrainParams(average=0.99)),

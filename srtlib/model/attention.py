@@ -33,6 +33,7 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(d, eps=params.norm_eps)
         self.dropout = nn.Dropout(params.dropout)
         self.qk_norms = nn.ModuleList(nn.RMSNorm(d // params.n_heads, eps=1e-6) for _ in "qk" if params.qk_norm)
+        self.rotary = params.positions == "rotary"
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """One layer over packed sequences.
@@ -53,9 +54,13 @@ class Block(nn.Module):
     def _attend(self, x: Tensor, layout: Layout) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
         qkv = self.qkv(x)
-        if self.qk_norms:
+        if self.qk_norms or self.rotary:
             q, k, v = qkv.view(len(x), 3, self.n_heads, -1).unbind(1)
-            qkv = torch.stack([self.qk_norms[0](q), self.qk_norms[1](k), v], 1).view_as(qkv)
+            if self.qk_norms:
+                q, k = self.qk_norms[0](q), self.qk_norms[1](k)
+            if self.rotary:
+                q, k = rotate(q, layout.positions), rotate(k, layout.positions)
+            qkv = torch.stack([q, k, v], 1).view_as(qkv)
         return self.dropout(self.out(attend(qkv, layout, self.n_heads, dropout)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
@@ -64,6 +69,25 @@ class Block(nn.Module):
             gate, value = inner.chunk(2, dim=1)
             return self.dropout(self.outer(F.silu(gate) * value))
         return self.dropout(self.outer(F.gelu(inner)))
+
+
+def rotate(x: Tensor, positions: Tensor) -> Tensor:
+    """Rotary positions: pairs of numbers turned by their place, so that products depend on distances alone (Su et al.
+    2021, with the first half of a head's numbers paired with the second).
+
+    Args:
+        x: float [T, heads, width], queries or keys; the width is even.
+        positions: int [T], place in the sequence.
+
+    >>> rotate(torch.ones(1, 1, 2), torch.tensor([0])).tolist()
+    [[[1.0, 1.0]]]
+    """
+    half = x.shape[-1] // 2
+    rates = 10_000 ** -(torch.arange(half, device=x.device) / half)
+    angles = (positions.unsqueeze(1) * rates).unsqueeze(1)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x.split(half, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
 def attend(qkv: Tensor, layout: Layout, n_heads: int, dropout: float = 0.0) -> Tensor:

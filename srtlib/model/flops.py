@@ -71,7 +71,8 @@ def training_flops(params: ModelParams, shape: BatchShape, frozen: Container[str
         trained = f"encoder.{child}" not in frozen
         backward += flops * (trained + encoder)
         encoder = encoder or trained
-    below = encoder or "positions" not in frozen or "input_norm" not in frozen
+    placed = params.positions == "absolute" and "positions" not in frozen
+    below = encoder or placed or "input_norm" not in frozen
     layers = params.n_layers
     mixing = 4 * layers * shape.attention_pairs * params.d_model  # products without weights: both factors take part
     linear = parts["attention"] - mixing + parts["feed_forward"]

@@ -6,6 +6,7 @@ packed tokens, D = d_model.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,16 +54,25 @@ class SRT(nn.Module):
         if "tokenizer" in encoder.needs and tokenizer is None:
             raise ValueError(f"encoder {params.encoder!r} needs a tokenizer")
         self.encoder = encoder(params, tokenizer)
-        self.positions = nn.Embedding(params.max_len, params.d_model)
+        self.positions = nn.Embedding(params.max_len, params.d_model) if params.positions == "absolute" else None
         self.input_norm = nn.LayerNorm(params.d_model, eps=params.norm_eps)
         self.dropout = nn.Dropout(params.dropout)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layers))
         self.final_norm = nn.LayerNorm(params.d_model, eps=params.norm_eps) if params.norm == "pre" else nn.Identity()
         self.apply(partial(_initialise, scheme=params.initialisation))
+        if params.residual_scale:
+            self._shrink_residuals()
 
     @property
     def device(self) -> torch.device:
-        return self.positions.weight.device
+        return self.input_norm.weight.device
+
+    @torch.no_grad()
+    def _shrink_residuals(self) -> None:
+        """The sum of all that the layers add starts no larger than one addition (Radford et al. 2019)."""
+        for name, weight in self.blocks.named_parameters():
+            if name.endswith(("out.weight", "outer.weight")):
+                weight.div_(math.sqrt(2 * self.params.n_layers))
 
     def features(self, items: Catalogue | pd.DataFrame) -> Any:
         """What the item encoder reads of a data set's catalogue, or of a table of items, on the model's device.
@@ -124,7 +134,8 @@ class SRT(nn.Module):
         Returns:
             float [T, D].
         """
-        x = self.dropout(self.input_norm(vectors + self.positions(layout.positions)))
+        placed = vectors if self.positions is None else vectors + self.positions(layout.positions)
+        x = self.dropout(self.input_norm(placed))
         for block in self.blocks:
             x = block(x, layout)
         x = self.final_norm(x)

@@ -28,7 +28,8 @@ def always(part: str, epoch: int) -> float:
 def make_optimizer(
     model: SRT, params: TrainParams, rate: Callable[[str, int], float] = always
 ) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused. AdamW leaves vectors (biases, norms) undecayed; Adam decays all, as the authors do.
+    """Adam or AdamW, fused, or Muon for the matrices of the layers and AdamW for all else. AdamW and Muon leave vectors
+    (biases, norms) undecayed; Adam decays all, as the authors do.
 
     Parameters are grouped by their weight decay and their factors, which stand in the group under "rates".
 
@@ -41,11 +42,51 @@ def make_optimizer(
     for name, parameter in model.named_parameters():
         decay = params.weight_decay if params.optimizer == "adam" or parameter.dim() > 1 else 0.0
         rates = [rate(part_of(name), epoch) for epoch in range(math.ceil(params.epochs))]
-        group = groups.setdefault((decay, *rates), {"params": [], "weight_decay": decay, "rates": rates})
+        matrix = params.optimizer == "muon" and name.startswith("blocks.") and parameter.dim() == 2
+        group = groups.setdefault((matrix, decay, *rates), {"params": [], "weight_decay": decay, "rates": rates})
         group["params"].append(parameter)
     if params.optimizer == "adam":
         return torch.optim.Adam(list(groups.values()), lr=params.learning_rate, fused=True)
-    return torch.optim.AdamW(list(groups.values()), lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
+    others = [group for (matrix, *_), group in groups.items() if not matrix]
+    adamw = torch.optim.AdamW(others, lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
+    if params.optimizer == "adamw":
+        return adamw
+    matrices = [group for (matrix, *_), group in groups.items() if matrix]
+    # Its updates are as large as AdamW's, so that both take the same rate.
+    return Joined(torch.optim.Muon(matrices, lr=params.learning_rate, adjust_lr_fn="match_rms_adamw"), adamw)
+
+
+class Joined(torch.optim.Optimizer):
+    """Several optimisers of different parameters as one: its groups and its state are theirs.
+
+    Args:
+        parts: the optimisers.
+    """
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self.parts = parts
+        self._share()
+
+    def _share(self) -> None:
+        groups = iter(self.param_groups)
+        for part in self.parts:
+            part.param_groups = [next(groups) for _ in part.param_groups]
+            part.state = self.state
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step of each."""
+        for part in self.parts:
+            part.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the state of all.
+
+        Args:
+            state_dict: as from `state_dict`.
+        """
+        super().load_state_dict(state_dict)
+        self._share()
 
 
 def running_mean(model: SRT, decay: float) -> AveragedModel:

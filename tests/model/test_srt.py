@@ -16,6 +16,15 @@ def params(**changes: object) -> ModelParams:
     return ModelParams.model_validate({**values, **changes})
 
 
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """[heads, L, width] as complex numbers (first half real, second imaginary) times e^(i place rate)."""
+    half = x.shape[-1] // 2
+    rates = 10_000.0 ** -(torch.arange(half, dtype=torch.float64) / half)
+    turn = torch.polar(torch.ones(1, dtype=torch.float64), torch.arange(x.shape[1])[:, None] * rates)
+    z = torch.complex(x[..., :half], x[..., half:]) * turn
+    return torch.cat([z.real, z.imag], dim=-1)
+
+
 def dense_reference(model: SRT, vectors: torch.Tensor) -> torch.Tensor:
     """One sequence [L, D] through the model by the textbook, in float64 and with an explicit mask."""
     state = {k: v.double() for k, v in model.state_dict().items()}
@@ -28,7 +37,8 @@ def dense_reference(model: SRT, vectors: torch.Tensor) -> torch.Tensor:
         return F.layer_norm(x, (d,), state[f"{name}.weight"], state[f"{name}.bias"], model.params.norm_eps)
 
     length = len(vectors)
-    x = norm("input_norm", vectors.double() + state["positions.weight"][:length])
+    rotary = model.params.positions == "rotary"
+    x = norm("input_norm", vectors.double() + (0 if rotary else state["positions.weight"][:length]))
     mask = torch.triu(torch.ones(length, length, dtype=torch.bool), 1)
     for i in range(model.params.n_layers):
         b = f"blocks.{i}"
@@ -40,6 +50,8 @@ def dense_reference(model: SRT, vectors: torch.Tensor) -> torch.Tensor:
                     z / (z.square().mean(-1, keepdim=True) + 1e-6).sqrt() * state[f"{b}.qk_norms.{j}.weight"]
                     for j, z in enumerate((q, k))
                 )
+            if rotary:
+                q, k = turned(q), turned(k)
             scores = (q @ k.transpose(1, 2) / (d // heads) ** 0.5).masked_fill(mask, -torch.inf)
             return linear(f"{b}.out", (scores.softmax(-1) @ v).transpose(0, 1).reshape(length, d))
 
@@ -62,7 +74,15 @@ def dense_reference(model: SRT, vectors: torch.Tensor) -> torch.Tensor:
     return x
 
 
-VARIANTS = [{"norm": "pre"}, {"norm": "post"}, {"feed_forward": "swiglu"}, {"qk_norm": True}, {"temperature": 0.1}]
+VARIANTS = [
+    {"norm": "pre"},
+    {"norm": "post"},
+    {"feed_forward": "swiglu"},
+    {"qk_norm": True},
+    {"temperature": 0.1},
+    {"positions": "rotary"},
+    {"residual_scale": True},
+]
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -152,6 +172,18 @@ def test_weights_start_as_the_initialisation_says(dataset: Dataset) -> None:
     assert usual.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.1)  # Xavier
 
 
+def test_layers_start_with_smaller_residuals_where_asked(dataset: Dataset) -> None:
+    plain, scaled = (new_model(params(n_layers=2, residual_scale=on), dataset, seed=1) for on in (False, True))
+    for (name, one), (_, other) in zip(plain.named_parameters(), scaled.named_parameters(), strict=True):
+        last = name.startswith("blocks.") and name.endswith(("out.weight", "outer.weight"))
+        torch.testing.assert_close(other, one / 2 if last else one)
+
+
+def test_rotary_positions_need_pairs_of_numbers() -> None:
+    with pytest.raises(ValueError, match="d_model / n_heads must be even"):
+        params(d_model=6, positions="rotary")
+
+
 def test_scores_with_a_temperature_are_cosines_over_it(dataset: Dataset) -> None:
     model = new_model(params(temperature=0.05), dataset).eval()
     vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
@@ -166,5 +198,6 @@ def test_new_parts_of_a_layer_leave_the_default_alone(dataset: Dataset) -> None:
     """Same names, shapes and draws: a model of the default has no weight of theirs."""
     names = set(new_model(params(), dataset).state_dict())
     assert names < set(new_model(params(qk_norm=True), dataset).state_dict())
+    assert names - set(new_model(params(positions="rotary"), dataset).state_dict()) == {"positions.weight"}
     plain, gated = (new_model(params(feed_forward=kind), dataset).blocks[0] for kind in ("gelu", "swiglu"))
     assert (plain.inner.out_features, gated.inner.out_features) == (32, 64)

@@ -113,8 +113,12 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(
     assert len(runs.curves(store)) == recipe.train.epochs
 
 
-def test_the_mean_of_the_weights_is_in_the_checkpoint(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
-    given = recipe.model_copy(update={"train": recipe.train.model_copy(update={"average": 0.95, "epochs": 2})})
+@pytest.mark.parametrize("changes", [{"average": 0.95}, {"optimizer": "muon"}], ids=str)
+def test_all_that_learns_is_in_the_checkpoint(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """Also a running mean of the weights, and each of two optimisers."""
+    given = recipe.model_copy(update={"train": recipe.train.model_copy(update={**changes, "epochs": 2})})
     cut(given, dataset, tmp_path / "cut", 5)
     for store in ("cut", "whole"):
         train(given, dataset, tmp_path / store)

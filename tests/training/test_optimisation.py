@@ -67,3 +67,24 @@ def test_adamw_does_not_decay_biases_and_norms(dataset: Dataset, recipe: Recipe)
     assert {p.dim() for p in undecayed["params"]} == {1}
     assert undecayed["weight_decay"] == 0 < decayed["weight_decay"]
     assert len(decayed["params"]) + len(undecayed["params"]) == len(list(model.parameters()))
+
+
+def test_muon_takes_the_matrices_of_the_layers_and_both_follow_the_schedule(dataset: Dataset, recipe: Recipe) -> None:
+    model = new_model(recipe.model, dataset)
+    params = recipe.train.model_copy(update={"optimizer": "muon", "learning_rate": 0.25, "warmup": 0.0})
+    optimizer = make_optimizer(model, params)
+    names = {id(p): name for name, p in model.named_parameters()}
+    first, *others = ([names[id(p)] for p in group["params"]] for group in optimizer.param_groups)
+    assert sorted(first) == sorted(n for n, p in model.named_parameters() if n.startswith("blocks.") and p.dim() == 2)
+    assert len(first) + sum(map(len, others)) == len(names)
+    follow_schedule(optimizer, params, 0, 0.5, 10)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for p in model.parameters():
+        p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    optimizer.step()
+    for name, p in model.named_parameters():
+        step = (p.detach() - before[name]).square().mean().sqrt().item()
+        if name in first:  # its updates have about 0.2 x the rate as root mean square
+            assert step == pytest.approx(0.2 * 0.125, rel=0.4), name
+        else:
+            assert step > 0, name

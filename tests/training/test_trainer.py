@@ -59,6 +59,7 @@ def test_training_learns_and_records(dataset: Dataset, recipe: Recipe, tmp_path:
         {"shared_negatives": False, "logq_on_positive": True},
         {"negatives": "uniform"},
         {"optimizer": "adam", "schedule": "one_cycle", "warmup": 0.3},
+        {"optimizer": "muon"},
         {"precision": "bfloat16"},
         {"protocol": "sampled:20", "eval_every": 2},
     ],
