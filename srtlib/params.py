@@ -218,6 +218,7 @@ class Recipe(Params):
     """A named pair of complete parameters."""
 
     name: str
+    version: PositiveInt = Field(default=1, description="of what the name stands for, recorded in each run")
     model: ModelParams
     train: TrainParams
 

@@ -146,6 +146,7 @@ def recipe_for(
     for_model = {key: given.pop(key) for key in list(given) if key in ModelParams.model_fields}
     return Recipe(
         name=name,
+        version=base.version,
         model=parse(ModelParams, base.model.model_dump() | for_model, source),
         train=parse(TrainParams, base.train.model_dump() | given | {"seed": seed}, source),
     )

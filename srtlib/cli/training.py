@@ -46,6 +46,9 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--workers", type=int, help="local: processes at a time (default: cores, or GPUs)")
     one.add_argument("--budget", type=duration, help="local: stop after so long, such as 2h; the same command goes on")
     one.add_argument("--dry-run", action="store_true", help="only show the runs that are left, their FLOPs and minutes")
+    one.add_argument(
+        "--record", type=Path, metavar="FOLDER", help="only write what is finished of all grids, as tables"
+    )
     one.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
     one.add_argument("--num-gpus", type=float, help="ray: GPUs for each experiment, 0 to 1 (default: 0)")
 
@@ -78,11 +81,14 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def sweep(options: argparse.Namespace) -> Result:
-    from srtlib.studies import sweeping
+    from srtlib.studies import recording, sweeping
 
     params = load_params(options.size)
     if options.grid and options.grid not in params.grids:
         raise ValueError(f"{options.size} has no grid {options.grid!r}; it has {', '.join(params.grids) or 'none'}")
+    if options.record:
+        recorded = recording.record(params, options.dataset, options.runs, options.record, options.seed)
+        return {"runs": len(recorded), "folder": options.record}
     grid = params.grids[options.grid] if options.grid else params.scaling
     pairs = sweeping.grid_experiments(grid, params.scaling.panel_users, options.dataset, options.seed)
     experiments = [experiment for _, experiment in pairs]

@@ -37,6 +37,7 @@ _CONFIG = {
     "n_interactions": Column("unique interactions, held-out ones too (authors: nominal)", "interactions"),
     "n_targets": Column("training targets of one epoch", "targets"),
     "recipe": Column("named set of training choices"),
+    "recipe_version": Column("version of what that name stands for"),
     "d_model": Column("width of the transformer", "dimensions"),
     "n_layers": Column("transformer layers", "layers"),
     "n_heads": Column("attention heads", "heads"),
@@ -235,6 +236,7 @@ def _config_columns(config: dict[str, Any]) -> dict[str, Any]:
         **dataset,
         **panel,
         **{key: config[key] for key in ("seed", "recipe") if key in config},
+        **({"recipe_version": config.get("recipe_version", 1)} if "recipe" in config else {}),
     }
 
 

@@ -4,5 +4,6 @@ from . import fine_tuning as fine_tuning
 from . import forecast as forecast
 from . import processes as processes
 from . import ray_cluster as ray_cluster
+from . import recording as recording
 from . import sweeping as sweeping
 from . import transfer as transfer

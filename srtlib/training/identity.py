@@ -55,6 +55,7 @@ def config_of(
             "n_items": judged_on.n_items,
         },
         "recipe": recipe.name,
+        **({"recipe_version": recipe.version} if recipe.version > 1 else {}),
         "model": recipe.model.identity(),
         "train": {k: v for k, v in recipe.train.identity().items() if k not in ("seed", "compile")},
         "seed": recipe.train.seed,
