@@ -8,6 +8,7 @@ from . import forms as forms
 from . import frontiers as frontiers
 from . import law as law
 from . import planner as planner
+from . import rollout as rollout
 from . import solver as solver
 from .columns import Columns as Columns
 from .fitting import fit as fit
