@@ -2,6 +2,7 @@ from . import benchmarks as benchmarks
 from . import data as data
 from . import laws as laws
 from . import scaling as scaling
+from . import studies as studies
 from . import style as style
 from . import transfer as transfer
 from .benchmarks import catalogue_scaling as catalogue_scaling
@@ -16,6 +17,10 @@ from .laws import observed_vs_predicted as observed_vs_predicted
 from .scaling import data_scaling as data_scaling
 from .scaling import paired_effects as paired_effects
 from .scaling import scaling_curves as scaling_curves
+from .studies import loss_and_metric as loss_and_metric
+from .studies import recipes_compared as recipes_compared
+from .studies import rollout as rollout
+from .studies import variations as variations
 from .style import LABELS as LABELS
 from .style import STYLE as STYLE
 from .style import label as label

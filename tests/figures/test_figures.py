@@ -86,6 +86,36 @@ def make_transfer(x: str) -> pd.DataFrame:
     return table.assign(low=table["test_ndcg@10"] - 0.003, high=table["test_ndcg@10"] + 0.003)
 
 
+def make_recipes() -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    curves = pd.concat([make_curves().assign(recipe=name) for name in ("a", "b")], ignore_index=True)
+    curves["run_id"] = curves["recipe"] + curves["run_id"]
+    curves.loc[curves["recipe"] == "b", "flops"] *= 30
+    frontiers = {name: part.sort_values("flops") for name, part in curves.groupby("recipe")}
+    return curves, frontiers
+
+
+def make_rollout() -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({"flops": np.geomspace(start, 10 * start, 5), "start": start, "form": form}).assign(
+            observed=lambda t: 0.01 * np.log10(t["flops"]), predicted=lambda t: 0.011 * np.log10(t["flops"])
+        )
+        for start in (1e12, 1e13, 1e14)
+        for form in ("log_linear", "saturating_power")
+    ]
+    points = pd.concat(parts, ignore_index=True)
+    return points.assign(low=points["predicted"] - 0.01, high=points["predicted"] + 0.01)
+
+
+def make_losses() -> pd.DataFrame:
+    loss = np.linspace(8, 12, 9)
+    return pd.DataFrame({"valid_loss": loss, "valid_ndcg@5": 0.1 - 0.008 * loss, "n_interactions": 10**loss})
+
+
+def make_variations() -> pd.DataFrame:
+    table = pd.DataFrame({"variation": ["cosine scores", "dropout 0.4", "no dropout"], "effect": [0.36, -0.06, 0.01]})
+    return table.assign(pairs=[3, 1, 1], low=[0.3, np.nan, np.nan], high=[0.4, np.nan, np.nan])
+
+
 def every_figure() -> dict[str, Callable[[], Figure]]:
     curves, points, pairs = make_curves(), make_points(), make_pairs()
     frontier = pd.DataFrame({"flops": [1e12, 1e15], "valid_ndcg@5": [0.01, 0.06]})
@@ -111,6 +141,10 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "transfer, sizes": lambda: figures.transfer_curves(
             make_transfer("pretrain_interactions"), "pretrain_interactions", "method", baseline=make_methods()
         ),
+        "recipes": lambda: figures.recipes_compared(*make_recipes(), {"a": lambda C: 0.01 * np.log10(C / 1e11)}),
+        "rollout": lambda: figures.rollout(make_rollout()),
+        "loss": lambda: figures.loss_and_metric(make_losses()),
+        "variations": lambda: figures.variations(make_variations()),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }
 
@@ -154,9 +188,9 @@ def test_tick_labels_do_not_overlap(figure: Figure) -> None:
 
 
 def test_axes_are_labelled_and_the_ground_is_opaque_white(figure: Figure) -> None:
-    axes = figure.axes[0]
-    assert axes.get_xlabel()
-    assert axes.get_ylabel() or axes.get_yticklabels()[0].get_text()
+    first = figure.axes[0]
+    assert any(axes.get_xlabel() for axes in figure.axes)  # panels share one
+    assert first.get_ylabel() or figure.get_supylabel() or first.get_yticklabels()[0].get_text()
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     picture.seek(0)
@@ -288,6 +322,36 @@ def test_transfer_curves_draw_each_kind_and_its_level_from_scratch() -> None:
     levels = {line.get_label(): set(line.get_ydata()) for line in ax.lines}
     assert levels["full, from scratch"] == {0.05}
     assert levels["full"] == set(table.loc[table["method"] == "full", "test_ndcg@10"])
+
+
+def test_recipes_are_drawn_run_by_run_and_named_on_their_frontiers() -> None:
+    curves, frontiers = make_recipes()
+    ax = figures.recipes_compared(curves, frontiers, {}).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["a", "b"]
+    drawn = [line.get_xydata().tolist() for line in ax.lines]
+    for best, text in zip(frontiers.values(), ax.texts, strict=True):
+        assert best[["flops", "valid_ndcg@5"]].to_numpy().tolist() in drawn
+        assert text.xy == tuple(best[["flops", "valid_ndcg@5"]].iloc[-1])
+    for _, run in curves.groupby("run_id"):
+        assert run[["flops", "valid_ndcg@5"]].to_numpy().tolist() in drawn
+
+
+def test_rollout_has_a_panel_per_form_and_the_predictions_of_each_decade() -> None:
+    points = make_rollout()
+    axes = figures.rollout(points).axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["log linear", "saturating power"]
+    for ax, (_, part) in zip(axes, points.groupby("form"), strict=True):
+        drawn = [line.get_ydata().tolist() for line in ax.lines if len(line.get_ydata()) == 5]
+        assert drawn == [decade["predicted"].tolist() for _, decade in part.groupby("start")]
+        assert len(ax.collections) == 3  # bands
+
+
+def test_variations_stand_in_order_and_single_seeds_apart() -> None:
+    ax = figures.variations(make_variations()).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["cosine scores", "no dropout", "dropout 0.4"]
+    several, single = ax.lines[:2]
+    assert several.get_xdata().tolist() == [0.36]
+    assert sorted(single.get_xdata()) == [-0.06, 0.01]
 
 
 def test_one_run_is_enough_for_every_figure() -> None:
