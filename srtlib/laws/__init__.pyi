@@ -10,6 +10,7 @@ from . import law as law
 from . import planner as planner
 from . import rollout as rollout
 from . import solver as solver
+from . import tuning as tuning
 from .columns import Columns as Columns
 from .fitting import fit as fit
 from .fitting import fit_frontier as fit_frontier
