@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from srtlib.figures.style import (
     ACCENT,
@@ -22,6 +23,7 @@ from srtlib.figures.style import (
     kind_tint,
     label,
     log_norm,
+    short,
     styled,
 )
 
@@ -36,67 +38,108 @@ def recipes_compared(
     x: str = "flops",
     y: str = "valid_ndcg@5",
     kind: str = "recipe",
+    slopes: pd.DataFrame | None = None,
+    ratios: pd.DataFrame | None = None,
 ) -> Figure:
-    """Quality against compute of several recipes: every run thin, each frontier bold and named on the line.
+    """Quality against compute of several recipes: every run thin, each frontier bold.
 
     Args:
         curves: one row per evaluation, as from `runs.curves`.
         frontiers: by recipe, with the columns `x` and `y`.
-        fits: by recipe, a law as a function of `x`, drawn dashed over the range of its frontier.
+        fits: by recipe, a law as a function of `x`, drawn dotted over the range of its frontier.
         x: a column: compute, or seconds.
         y: a column: quality.
         kind: the column that names the recipe.
+        slopes: as from `laws.efficiency.frontier_slopes`, one row per recipe: what the legend says of it.
+        ratios: as from `laws.efficiency.cost_ratios` for the cost `x`: an arrow at each quality that both recipes
+            reach, from what theirs needed to what ours did.
     """
-    figure, ax = plt.subplots(figsize=(6.6, 4.5))
+    figure, ax = plt.subplots(figsize=(6.4, 5.2))
     for i, (name, best) in enumerate(frontiers.items()):
         tint = kind_tint(i)
         for _, run in curves[curves[kind] == name].sort_values(x).groupby("run_id", sort=False):
             ax.plot(run[x], run[y], color=tint, linewidth=0.7, alpha=0.3)
             ax.plot(run[x].iloc[-1], run[y].iloc[-1], MARKERS[i], color=tint, markersize=3, alpha=0.5)
-        ax.plot(best[x], best[y], color=tint, linewidth=3)
+        text = f"recipe {name}" if kind == "recipe" else str(name)
+        if slopes is not None:
+            slope, low, high = slopes.set_index("set").loc[name, ["slope", "low", "high"]].astype(float)
+            text += f":\n{slope:+.4f} per decade\n({low:.4f} to {high:.4f})"
+        ax.plot(best[x], best[y], color=tint, linestyle=DASHES[i % 4], linewidth=3, label=text)
         if name in fits:
-            ax.plot(best[x], fits[name](best[x].to_numpy(float)), color=INK, linestyle=DASHES[1], linewidth=1.4)
-        end = best.iloc[-1]
-        ax.annotate(
-            str(name), (end[x], end[y]), xytext=(6, 0), textcoords="offset points", color=tint, va="center",
-            fontweight="bold",
-        )  # fmt: skip
+            ax.plot(best[x], fits[name](best[x].to_numpy(float)), color=INK, linestyle=":", linewidth=1.4)
     if fits:
-        ax.plot([], [], color=INK, linestyle=DASHES[1], linewidth=1.4, label="fitted law")
-        ax.legend(loc="upper left")
+        ax.plot([], [], color=INK, linestyle=":", linewidth=1.4, label="fitted law")
+    if ratios is not None:
+        _ratio_arrows(ax, ratios)
     ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
     ax.set_ylim(bottom=0)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+def _ratio_arrows(ax: Axes, ratios: pd.DataFrame) -> None:
+    for quality, ours, theirs, ratio in ratios[["quality", "ours", "theirs", "ratio"]].dropna().to_numpy(float):
+        arrow = {"arrowstyle": "->", "color": INK, "linewidth": 1.2}
+        ax.annotate("", (ours, quality), (theirs, quality), arrowprops=arrow)
+        ax.annotate(
+            f"{ratio:.2g}\N{MULTIPLICATION SIGN}", (np.sqrt(ours * theirs), quality), (0, 3),
+            textcoords="offset points", ha="center", color=INK,
+        )  # fmt: skip
 
 
 @styled
 def rollout(points: pd.DataFrame, x: str = "flops", y: str = "valid_ndcg@5") -> Figure:
-    """Laws fitted below each decade against what was then measured: one panel per form.
+    """Each decade predicted from what lies below it, a panel per form: predicted / measured - 1 with the law's band.
 
     Args:
-        points: as from `laws.rollout.compute_rollout`.
-        x: a column: compute.
-        y: what is predicted, for the label.
+        points: as from `laws.rollout.compute_rollout` or `data_rollout`.
+        x: a column: compute, or data. Points of one decade at the same x are drawn side by side.
+        y: what is predicted, for the legend.
+
+    Vertical lines are where decades begin. Panels end at -100% and 100%, or before.
     """
-    forms = list(points["form"].unique())
-    figure, axes = plt.subplots(
-        len(forms), 1, figsize=(6.0, 0.8 + 2.0 * len(forms)), sharex=True, sharey=True, squeeze=False
-    )
-    for ax, form in zip(axes[:, 0], forms, strict=True):
-        part = points[points["form"] == form]
-        seen = part.sort_values(x)
-        ax.plot(seen[x], seen["observed"], color=INK, linewidth=2.5, label="measured")
-        for i, (start, decade) in enumerate(part.groupby("start")):
-            ax.axvline(start, color=GREY, linewidth=0.6)
-            ax.fill_between(decade[x], decade["low"], decade["high"], color=kind_tint(i), alpha=0.25, linewidth=0)
-            ax.plot(decade[x], decade["predicted"], color=kind_tint(i), linestyle="--", marker=MARKERS[i % 7], ms=4)
-        ax.set_title(str(form).replace("_", " "), loc="left", fontsize=13)
-        ax.set(xscale="log", ylim=(0, 1.6 * points["observed"].max()))
-    axes[0, 0].plot([], [], color=GREY, linestyle="--", label="predicted from below, 95% band")
-    axes[0, 0].legend(loc="upper left")
-    axes[-1, 0].set_xlabel(label(x))
-    figure.supylabel(label(y), fontsize=13)
+    forms = list(points.groupby("form", sort=False))
+    rows = -(-len(forms) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(6.5, 1.7 + 2.3 * rows), sharex=True, sharey=True, squeeze=False)
+    for ax, (form, group) in zip(axes.flat, forms, strict=False):
+        _rollout_of_form(ax, group, x, label(y))
+        ax.set_title(str(form).replace("_", " "), fontsize=13)
+    for ax in axes.flat[len(forms) :]:
+        ax.set_axis_off()
+    off = (points["predicted"] / points["observed"] - 1).abs().max()
+    edge = 1.1 * min(1.0, float(np.nan_to_num(off, nan=1.0)))
+    axes[0, 0].set(xscale="log", ylim=(-edge, edge))
+    axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes[0, 0].xaxis.set_major_locator(LogLocator(numticks=4))
+    axes[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes[0, 0].xaxis.set_minor_locator(NullLocator())
+    figure.supxlabel(label(x), fontsize=13)
+    figure.supylabel("predicted / measured \N{MINUS SIGN} 1", fontsize=13)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", frameon=False)
     return figure
+
+
+def _rollout_of_form(ax: Axes, points: pd.DataFrame, x: str, named: str) -> None:
+    points = points.sort_values([x, "predicted"])
+    twins = points.groupby(x)[x]
+    at = points[x] * 10 ** (0.3 * ((twins.cumcount() + 0.5) / twins.transform("size") - 0.5))
+    error, low, high = (points[name] / points["observed"] - 1 for name in ("predicted", "low", "high"))
+    inside = (low <= 0) & (high >= 0)
+    for _, part in points.groupby("start"):
+        ax.axvline(float(part["start"].iloc[0]), color=GREY, linewidth=0.8, alpha=0.6)
+        if part["predicted"].isna().all():
+            ax.annotate(
+                "no fit",
+                (part["start"].iloc[0] * 10**0.5, 0),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                color=GREY,
+            )
+    ax.vlines(at, low, high, color=kind_tint(0), alpha=0.3, linewidth=3)
+    ax.plot(at[inside], error[inside], "o", color=kind_tint(0), markersize=5, label=f"{named} inside the 95% band")
+    ax.plot(at[~inside], error[~inside], "D", color=ACCENT, markerfacecolor="white", markersize=5, label="outside")
+    ax.axhline(0, color=INK, linewidth=1)
 
 
 @styled

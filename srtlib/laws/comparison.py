@@ -149,7 +149,13 @@ def compare_data_forms(
 
 
 def fit_data_law(
-    form: str, table: pd.DataFrame, columns: Columns = RUNS, *, n_resamples: int = 1000, seed: int = 0
+    form: str,
+    table: pd.DataFrame,
+    columns: Columns = RUNS,
+    *,
+    metric: bool = True,
+    n_resamples: int = 1000,
+    seed: int = 0,
 ) -> Law:
     """A law of N and D fitted to finished runs.
 
@@ -157,6 +163,7 @@ def fit_data_law(
         form: one of `DATA_FORMS`, else ValueError is raised.
         table: one row per run, as from `runs.table`.
         columns: its columns.
+        metric: True when larger is better, False for a loss.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
     """
@@ -164,7 +171,7 @@ def fit_data_law(
         raise ValueError(f"form {form!r} is no law of size and data; expected one of {', '.join(DATA_FORMS)}")
     check_table(table, (columns.quality, columns.size, columns.data))
     y, N, D = (table[column] for column in (columns.quality, columns.size, columns.data))
-    return fit(form, y=y, N=N, D=D, metric=True, n_resamples=n_resamples, seed=seed)
+    return fit(form, y=y, N=N, D=D, metric=metric, n_resamples=n_resamples, seed=seed)
 
 
 def _below_top_decade(table: pd.DataFrame, compute: str) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""How much less compute one set of runs needs than another for the same quality."""
+"""How much less compute one set of runs needs than another for the same quality, and what more compute brings each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from srtlib.laws.columns import CURVES, Columns
+from srtlib.laws.fitting import fit_frontier
 from srtlib.laws.frontiers import check_table
 
 Array = npt.NDArray[np.float64]
+SLOPES = {"log_linear": ("b", np.log(10)), "power": ("a", 1.0)}  # the parameter that is the slope, and its unit
 
 
 def cost_to_reach(curves: pd.DataFrame, levels: npt.ArrayLike, columns: Columns = CURVES) -> pd.DataFrame:
@@ -79,6 +81,39 @@ def cost_ratios(
             ratio = float(_ratio(least[0][i], least[1][i]))
             rows.append([level, cost, least[0][i], least[1][i], ratio, low, high])
     return pd.DataFrame(rows, columns=["quality", "cost", "ours", "theirs", "ratio", "low", "high"])
+
+
+def frontier_slopes(
+    sets: Mapping[str, pd.DataFrame],
+    columns: Columns = CURVES,
+    forms: Sequence[str] = tuple(SLOPES),
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How steep the frontier of each set of runs is, by laws of one slope.
+
+    Args:
+        sets: curves by the name that the table calls them.
+        columns: those of the curves.
+        forms: "log_linear", whose slope is quality per tenfold compute, and "power", whose slope is the exponent.
+        n_resamples: of the bootstrap over whole runs.
+        seed: of that bootstrap.
+
+    Returns:
+        One row per set and form: `set`, `form`, `slope`, its 95% interval `low`, `high`, and `rmse` of the fit.
+
+    >>> curves = pd.DataFrame({"run_id": list("abc"), "flops": [1.0, 10.0, 100.0], "valid_ndcg@5": [0.1, 0.2, 0.3]})
+    >>> frontier_slopes({"ours": curves}, forms=["log_linear"], n_resamples=1)["slope"].round(6).tolist()
+    [0.1]
+    """
+    rows = []
+    for name, curves in sets.items():
+        for form in forms:
+            parameter, unit = SLOPES[form]
+            law = fit_frontier(form, curves, columns, n_resamples=n_resamples, seed=seed)
+            slope, low, high = (unit * value for value in (law.params[parameter], *law.interval(parameter)))
+            rows.append([name, form, slope, low, high, law.rmse])
+    return pd.DataFrame(rows, columns=["set", "form", "slope", "low", "high", "rmse"])
 
 
 def _ratio(ours: Array, theirs: Array) -> Array:

@@ -22,6 +22,7 @@ def compute_rollout(
     columns: Columns = CURVES,
     forms: Sequence[str] = COMPUTE_FORMS,
     *,
+    metric: bool = True,
     n_resamples: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -34,6 +35,7 @@ def compute_rollout(
         curves: one row per evaluation, as from `runs.curves`.
         columns: its columns.
         forms: names of `FORMS` that need compute only.
+        metric: True when larger is better, False for a loss.
         n_resamples: of the bootstrap behind the bands.
         seed: of that bootstrap.
 
@@ -46,7 +48,7 @@ def compute_rollout(
     """
     x, y = columns.compute, columns.quality
     check_table(curves, (x, y))
-    whole = frontier(curves, columns)
+    whole = frontier(curves, columns, metric)
 
     def decade(start: float, end: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         grid = np.geomspace(start, end, POINTS + 1)[1:]
@@ -54,7 +56,7 @@ def compute_rollout(
         return curves[curves[x] <= start], pd.DataFrame({x: grid, "observed": observed})
 
     def law(form: str, below: pd.DataFrame) -> Law:
-        return fit_frontier(form, below, columns, n_resamples=n_resamples, seed=seed)
+        return fit_frontier(form, below, columns, metric=metric, n_resamples=n_resamples, seed=seed)
 
     return _rollout(forms, _starts(curves[x]), decade, law, {"C": x})
 
@@ -64,6 +66,7 @@ def data_rollout(
     columns: Columns = RUNS,
     forms: Sequence[str] = DATA_FORMS,
     *,
+    metric: bool = True,
     n_resamples: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -73,6 +76,7 @@ def data_rollout(
         table: one row per run, as from `runs.table`.
         columns: its columns.
         forms: of `DATA_FORMS`.
+        metric: True when larger is better, False for a loss.
         n_resamples: of the bootstrap behind the bands.
         seed: of that bootstrap.
 
@@ -89,7 +93,7 @@ def data_rollout(
         return table[table[x] <= start], inside[[size, x, y]].rename(columns={y: "observed"})
 
     def law(form: str, below: pd.DataFrame) -> Law:
-        return fit_data_law(form, below, columns, n_resamples=n_resamples, seed=seed)
+        return fit_data_law(form, below, columns, metric=metric, n_resamples=n_resamples, seed=seed)
 
     return _rollout(forms, _starts(table[x]), decade, law, {"N": size, "D": x})
 

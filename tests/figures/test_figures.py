@@ -94,16 +94,23 @@ def make_recipes() -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     return curves, frontiers
 
 
-def make_rollout() -> pd.DataFrame:
-    parts = [
-        pd.DataFrame({"flops": np.geomspace(start, 10 * start, 5), "start": start, "form": form}).assign(
-            observed=lambda t: 0.01 * np.log10(t["flops"]), predicted=lambda t: 0.011 * np.log10(t["flops"])
-        )
-        for start in (1e12, 1e13, 1e14)
-        for form in ("log_linear", "saturating_power")
-    ]
-    points = pd.concat(parts, ignore_index=True)
-    return points.assign(low=points["predicted"] - 0.01, high=points["predicted"] + 0.01)
+def make_slopes() -> dict[str, pd.DataFrame]:
+    slopes = pd.DataFrame({"set": ["a", "b"], "slope": [0.012, 0.009], "low": [0.01, 0.008], "high": 0.013})
+    ratios = pd.DataFrame(
+        {"quality": [0.03, 0.9], "ours": [1e14, 1e15], "theirs": [3e15, np.inf], "ratio": [30, np.nan]}
+    )
+    return {"slopes": slopes, "ratios": ratios}
+
+
+def make_rollout(x: str = "flops", forms: int = 1) -> pd.DataFrame:
+    """Four decades, the first of which could not be fitted."""
+    values = np.repeat([8e12, 2.7e13, 8.5e14, 8.5e15], 5) if x == "n_targets" else np.geomspace(2e12, 1e16, 20)
+    start = 10.0 ** np.floor(np.log10(values))
+    points = pd.DataFrame({x: values, "start": start, "observed": 0.05, "reason": ""})
+    points["predicted"] = np.where(start == start.min(), np.nan, 0.05 * (1 + 0.1 * np.sin(np.arange(20.0))))
+    points.loc[start == start.min(), "reason"] = "2 runs cannot determine the 3 parameters"
+    points = points.assign(low=points["predicted"] - 0.003, high=points["predicted"] + 0.003)
+    return pd.concat([points.assign(form=f"form_{i}") for i in range(forms)], ignore_index=True)
 
 
 def make_losses() -> pd.DataFrame:
@@ -142,7 +149,9 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
             make_transfer("pretrain_interactions"), "pretrain_interactions", "method", baseline=make_methods()
         ),
         "recipes": lambda: figures.recipes_compared(*make_recipes(), {"a": lambda C: 0.01 * np.log10(C / 1e11)}),
-        "rollout": lambda: figures.rollout(make_rollout()),
+        "recipes, slopes": lambda: figures.recipes_compared(*make_recipes(), {}, **make_slopes()),
+        "rollout, compute": lambda: figures.rollout(make_rollout(forms=4)),
+        "rollout, data": lambda: figures.rollout(make_rollout("n_targets", forms=2), "n_targets"),
         "loss": lambda: figures.loss_and_metric(make_losses()),
         "variations": lambda: figures.variations(make_variations()),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
@@ -189,7 +198,7 @@ def test_tick_labels_do_not_overlap(figure: Figure) -> None:
 
 def test_axes_are_labelled_and_the_ground_is_opaque_white(figure: Figure) -> None:
     first = figure.axes[0]
-    assert any(axes.get_xlabel() for axes in figure.axes)  # panels share one
+    assert first.get_xlabel() or figure.get_supxlabel()
     assert first.get_ylabel() or figure.get_supylabel() or first.get_yticklabels()[0].get_text()
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
@@ -324,26 +333,32 @@ def test_transfer_curves_draw_each_kind_and_its_level_from_scratch() -> None:
     assert levels["full"] == set(table.loc[table["method"] == "full", "test_ndcg@10"])
 
 
-def test_recipes_are_drawn_run_by_run_and_named_on_their_frontiers() -> None:
+def test_recipes_are_drawn_run_by_run_with_frontiers_slopes_and_ratios() -> None:
     curves, frontiers = make_recipes()
-    ax = figures.recipes_compared(curves, frontiers, {}).axes[0]
-    assert [text.get_text() for text in ax.texts] == ["a", "b"]
+    ax = figures.recipes_compared(curves, frontiers, {}, **make_slopes()).axes[0]
     drawn = [line.get_xydata().tolist() for line in ax.lines]
-    for best, text in zip(frontiers.values(), ax.texts, strict=True):
-        assert best[["flops", "valid_ndcg@5"]].to_numpy().tolist() in drawn
-        assert text.xy == tuple(best[["flops", "valid_ndcg@5"]].iloc[-1])
     for _, run in curves.groupby("run_id"):
         assert run[["flops", "valid_ndcg@5"]].to_numpy().tolist() in drawn
+    named = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
+    for name, slope in [
+        ("a", "+0.0120 per decade\n(0.0100 to 0.0130)"),
+        ("b", "+0.0090 per decade\n(0.0080 to 0.0130)"),
+    ]:
+        assert named[f"recipe {name}:\n{slope}"] == frontiers[name][["flops", "valid_ndcg@5"]].to_numpy().tolist()
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["30\N{MULTIPLICATION SIGN}"]
 
 
-def test_rollout_has_a_panel_per_form_and_the_predictions_of_each_decade() -> None:
+def test_rollout_marks_what_the_band_held_and_what_could_not_be_fitted() -> None:
     points = make_rollout()
-    axes = figures.rollout(points).axes
-    assert [ax.get_title(loc="left") for ax in axes] == ["log linear", "saturating power"]
-    for ax, (_, part) in zip(axes, points.groupby("form"), strict=True):
-        drawn = [line.get_ydata().tolist() for line in ax.lines if len(line.get_ydata()) == 5]
-        assert drawn == [decade["predicted"].tolist() for _, decade in part.groupby("start")]
-        assert len(ax.collections) == 3  # bands
+    ax, unused = figures.rollout(points).axes
+    assert not unused.axison
+    assert ax.get_title() == "form 0"
+    drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
+    off = (points["predicted"] / 0.05 - 1).dropna()
+    np.testing.assert_allclose(drawn["validation NDCG@5 inside the 95% band"], off[off.abs() <= 0.003 / 0.05])
+    outside = drawn["outside"]
+    np.testing.assert_allclose(outside[~np.isnan(outside)], off[off.abs() > 0.003 / 0.05])
+    assert [text.get_text() for text in ax.texts] == ["no fit"]
 
 
 def test_variations_stand_in_order_and_single_seeds_apart() -> None:

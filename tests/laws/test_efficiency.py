@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib.laws.efficiency import cost_ratios, cost_to_reach
+from srtlib.laws.efficiency import cost_ratios, cost_to_reach, frontier_slopes
 
 
 def curves(scale: float, n_runs: int = 5, points: int = 40) -> pd.DataFrame:
@@ -48,3 +48,22 @@ def test_runs_that_are_the_same_but_for_their_scale_have_its_ratio() -> None:
     assert found.loc[found["quality"] == 0.5, ["ratio", "low", "high"]].isna().all(axis=None)
     by_cost = reached.pivot(index="quality", columns="cost", values="ours")
     assert (by_cost["wall_s"] / by_cost["flops"]).tolist() == pytest.approx([3.0, 3.0])
+
+
+def test_slopes_are_those_of_the_frontiers() -> None:
+    """A set that needs thirty times the compute is as steep; one of twice the quality twice as steep, as a line."""
+    compute = np.geomspace(1e3, 1e9, 13)
+
+    def climbing(scale: float, times: float) -> pd.DataFrame:
+        quality = times * 0.01 * (compute / 1e3) ** 0.2
+        return pd.DataFrame({"run_id": range(13), "flops": scale * compute, "valid_ndcg@5": quality})
+
+    sets = {"one": climbing(1, 1), "dear": climbing(30, 1), "good": climbing(1, 2)}
+    found = frontier_slopes(sets, n_resamples=50).set_index(["set", "form"])
+    powers = found.xs("power", level="form")
+    assert powers["slope"].tolist() == pytest.approx([0.2] * 3, rel=1e-3)
+    assert (powers["low"] <= 0.2 + 1e-3).all()
+    lines = found.xs("log_linear", level="form")["slope"]
+    assert lines["dear"] == pytest.approx(lines["one"], rel=1e-4)
+    tenfold = np.polyfit(np.log10(compute), 0.02 * (compute / 1e3) ** 0.2, 1)[0]
+    assert lines["good"] == pytest.approx(tenfold, rel=0.25)  # least squares; ours is robust

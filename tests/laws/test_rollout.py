@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from srtlib.laws.columns import Columns
 from srtlib.laws.frontiers import frontier
 from srtlib.laws.rollout import compute_rollout, data_rollout, summarise
 
@@ -67,3 +68,17 @@ def test_runs_within_a_decade_are_refused() -> None:
     table = lines(decades=0.5)
     with pytest.raises(ValueError, match="within one decade of flops"):
         compute_rollout(table)
+
+
+def test_a_loss_that_falls_is_predicted_too() -> None:
+    table = lines().rename(columns={"valid_ndcg@5": "valid_loss"})
+    table["valid_loss"] = 5 + 4 * table["flops"] ** -0.3
+    found = compute_rollout(table, Columns(quality="valid_loss"), ["saturating_power"], metric=False, n_resamples=20)
+    ends = found[found["start"] > 50]
+    assert np.allclose(ends["predicted"], 5 + 4 * ends["flops"] ** -0.3, rtol=1e-3)
+    size, data = (x.ravel() for x in np.meshgrid(np.geomspace(1e4, 1e7, 6), np.geomspace(1e4, 1e7, 7)))
+    runs = pd.DataFrame(
+        {"params_total": size, "n_interactions": data, "valid_loss": 5 + 60 / size**0.4 + 9 / data**0.3}
+    )
+    by_data = data_rollout(runs, Columns(data="n_interactions", quality="valid_loss"), metric=False, n_resamples=20)
+    assert summarise(by_data).query("form == 'additive_power'")["error"].iloc[-1] < 1e-3
