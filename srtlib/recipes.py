@@ -89,7 +89,7 @@ def srtlib_recipe(
     >>> srtlib_recipe(Architecture(d_model=128), n_targets=10_000).train.supervise
     'all'
     """
-    d_model = architecture.d_model
+    d_model, epochs = architecture.d_model, usual_epochs(n_targets)
     return Recipe(
         name="srtlib",
         version=2,
@@ -102,29 +102,29 @@ def srtlib_recipe(
             fields={name: FIELD_LENGTHS[name] for name in fields},
         ),
         train=TrainParams(
-            batch_size=usual_batch_size(n_targets),
-            epochs=usual_epochs(n_targets),
+            batch_size=usual_batch_size(epochs * n_targets),
+            epochs=epochs,
             learning_rate=2e-3 * min(1.0, 128 / d_model),
         ),
     )
-
-
-def usual_batch_size(n_targets: int) -> int:
-    """128 to 8192, about a 180th of the training targets.
-
-    >>> usual_batch_size(10**5)
-    512
-    """
-    return min(8192, max(128, 2 ** (n_targets // 256).bit_length()))
 
 
 def usual_epochs(n_targets: int) -> int:
     """40 to 4, with the inverse root of the training targets.
 
     >>> usual_epochs(10**5)
-    20
+    16
     """
-    return min(40, max(4, round(20 * math.sqrt(1e5 / max(1, n_targets)))))
+    return min(40, max(4, round(16 * math.sqrt(1e5 / max(1, n_targets)))))
+
+
+def usual_batch_size(targets_seen: float) -> int:
+    """128 to 8192, a power of 2: about a third of the root of the targets that a training sees, repeats counted.
+
+    >>> usual_batch_size(16 * 10**5)
+    512
+    """
+    return min(8192, max(128, 2 ** round(math.log2(max(1.0, 0.36 * math.sqrt(targets_seen))))))
 
 
 RECIPES: dict[str, MakeRecipe] = {"paper": paper_recipe, "srtlib": srtlib_recipe}

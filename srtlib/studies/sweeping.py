@@ -73,7 +73,7 @@ def _recipes(
         yield recipe()
     for budget in grid.flops:
         seen = budget / flops_per_target(recipe(), sample)
-        batch_size = usual_batch_size(min(round(seen), sample.n_targets))  # few targets are worth more steps
+        batch_size = usual_batch_size(seen)
         seen = budget / flops_per_target(recipe(batch_size=batch_size), sample)
         yield recipe(batch_size=batch_size, epochs=float(f"{seen / sample.n_targets:.3g}"))
 

@@ -289,7 +289,7 @@ class Trainer:
         """The batch size asked for; `auto` is the largest that every process's GPU has memory for."""
         if self.params.batch_size != "auto":
             return self.params.batch_size
-        usual = usual_batch_size(self.n_targets)
+        usual = usual_batch_size(self.params.epochs * self.n_targets)
         if self.device.type == "cpu":
             warnings.warn(f"batch_size: auto fills a GPU's memory; on a CPU it is {usual}", stacklevel=2)
             return usual
