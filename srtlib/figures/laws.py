@@ -130,6 +130,7 @@ def isoflop(
     x: str = "params_total",
     y: str = "valid_ndcg@5",
     budget: str = "flops",
+    cut: pd.DataFrame | None = None,
 ) -> Figure:
     """Quality against size at fixed compute: runs, a parabola per budget, and its optimum.
 
@@ -140,12 +141,19 @@ def isoflop(
         x: a column: size.
         y: a column: quality.
         budget: a column: compute.
+        cut: what longer runs had reached at the same budgets: hollow, joined by dots.
     """
     figure, ax = plt.subplots()
     norm = log_norm(points[budget])
     tint = {value: VIRIDIS(norm(value)) for value in points[budget].unique()}
     for value, group in points.groupby(budget):
         ax.plot(group[x], group[y], "o", color=tint[value], markersize=6)
+        if cut is not None:
+            longer = cut[cut[budget] == value].sort_values(x)
+            ax.plot(longer[x], longer[y], "o:", color=tint[value], markerfacecolor="white", linewidth=1)
+    if cut is not None:
+        ax.plot([], [], "o", color=GREY, label="planned to end there")
+        ax.plot([], [], "o:", color=GREY, markerfacecolor="white", linewidth=1, label="cut from longer runs")
     for value, curve in parabolas.groupby(budget):
         ax.plot(curve[x], curve[y], color=tint[value], linewidth=1.5)
     ax.plot(

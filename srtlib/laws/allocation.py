@@ -1,10 +1,12 @@
 """Compute-optimal size and data: N*(C) and D*(C) by the three approaches of Hoffmann et al. (2022), side by side.
 
 1. `envelope`: at each amount of compute, the size and data of the best run that was under way there.
-2. `isoflop`: at each budget, the top of a parabola of quality in ln N.
+2. `isoflop`: at each budget, the top of a parabola of quality in ln N. `planned`: the same of runs that ended there,
+   whose schedules were made for the budget, where there are such.
 3. `parametric`: the law E -+ A / N^alpha -+ B / D^beta of the finished runs, minimised under C = c N^p D^q, whose
    c, p and q come from the runs too: 6 N D is a rule for language models, not for models whose parameters are
-   mostly a table of tokens.
+   mostly a table of tokens. `projected`: the same law by least squares, E, A and B projected out; a cross-check, since
+   an optimum that moves with the loss of the fit is not determined by the runs.
 
 `combined` is what a plan rests on: none of the three is right everywhere (sizes are discrete, curves of unfinished runs
 lie low, a form is only a form), and the band of each alone can miss the optimum.
@@ -25,11 +27,12 @@ import pandas as pd
 from srtlib.laws.columns import CURVES, Columns
 from srtlib.laws.fitting import fit, resample_counts
 from srtlib.laws.forms import Array
-from srtlib.laws.frontiers import alike, best_per_size, check_table, interpolate, levels, vertex
+from srtlib.laws.frontiers import alike, best_per_size, check_table, ends_together, interpolate, levels, vertex
 from srtlib.laws.law import tails
 
 PARAMS = ("k_N", "a", "k_D", "b")
-APPROACHES = ("envelope", "isoflop", "parametric")
+COMBINED = ("envelope", "isoflop", "planned", "parametric")
+APPROACHES = (*COMBINED, "projected")
 USABLE = 0.9  # share of resamples in which an approach must answer to count in `combined`
 N_LEVELS = {"envelope": 100, "isoflop": 12}  # amounts of compute looked at
 
@@ -111,7 +114,7 @@ def allocate(
     """N*(C) and D*(C) from learning curves, by one approach.
 
     Args:
-        approach: "envelope", "isoflop" or "parametric".
+        approach: one of `APPROACHES`.
         curves: one row per evaluation, as from `runs.curves`; the last row of a run is its end.
         columns: its columns; size is N, data is D.
         metric: True when larger is better, False for a loss.
@@ -124,13 +127,17 @@ def allocate(
         raise ValueError(f"unknown approach {approach!r}; expected one of {', '.join(APPROACHES)}")
     check_table(curves, astuple(columns))
     counts = resample_counts(curves[columns.run].nunique(), n_resamples, seed)
-    if approach == "parametric":
-        return _parametric(curves, columns, counts, metric, seed)
-    grid = levels(curves[columns.compute], N_LEVELS[approach])
-    _, values, names = interpolate(curves, columns, grid=grid)
-    values = values if metric else -values
+    if approach in ("parametric", "projected"):
+        return _parametric(approach, curves, columns, counts, metric, seed)
+    if approach == "planned":
+        grid, values, names = ends_together(curves, columns)
+        data = ends_together(curves, columns, columns.data)[1]
+    else:
+        grid = levels(curves[columns.compute], N_LEVELS[approach])
+        _, values, names = interpolate(curves, columns, grid=grid)
+        data = interpolate(curves, columns, columns.data, grid)[1]
+    values, log_d = values if metric else -values, np.log(data)
     log_n = np.log(curves.groupby(columns.run)[columns.size].first().loc[names].to_numpy(float))
-    log_d = np.log(interpolate(curves, columns, columns.data, grid)[1])
     find = _on_envelope if approach == "envelope" else _on_parabolas
     n_points, best = _power_laws(grid, *find(values, log_n, log_d))
     if best is None:
@@ -155,7 +162,7 @@ def combined(curves: pd.DataFrame, columns: Columns = CURVES, **sampling: Any) -
     Raises ValueError, with each approach's reason, where none answers.
     """
     answers, reasons = [], []
-    for approach in APPROACHES:
+    for approach in COMBINED:
         try:
             answers.append(allocate(approach, curves, columns, **sampling))
         except ValueError as error:
@@ -279,10 +286,15 @@ def _power_laws(grid: Array, log_n: Array, log_d: Array) -> tuple[int, Array | N
     return int(there.sum()), np.array(out)
 
 
-def _parametric(curves: pd.DataFrame, columns: Columns, counts: Array, metric: bool, seed: int) -> Allocation:
+def _parametric(
+    approach: str, curves: pd.DataFrame, columns: Columns, counts: Array, metric: bool, seed: int
+) -> Allocation:
     ends = curves.sort_values(columns.compute, kind="stable").groupby(columns.run, sort=False).last()
     N, D = ends[columns.size], ends[columns.data]
-    law = fit("additive_power", y=ends[columns.quality], N=N, D=D, metric=metric, n_resamples=len(counts), seed=seed)
+    law = fit(
+        "additive_power", y=ends[columns.quality], N=N, D=D, metric=metric,
+        loss="huber" if approach == "parametric" else "lsq", n_resamples=len(counts), seed=seed,
+    )  # fmt: skip
     log_n, log_d, log_c = (np.log(values.to_numpy(float)) for values in (N, D, ends[columns.compute]))
     design = np.column_stack([np.ones(len(ends)), log_n, log_d])
 
@@ -294,7 +306,7 @@ def _parametric(curves: pd.DataFrame, columns: Columns, counts: Array, metric: b
     best = _constrained(np.array(list(law.params.values())), under(np.ones(len(ends))))
     samples = _constrained(law.samples.to_numpy(), np.array([under(count) for count in counts]))
     good = np.isfinite(samples).all(-1)
-    return _allocation("parametric", best, samples[good], len(ends), float(good.mean()), law.at_bound)
+    return _allocation(approach, best, samples[good], len(ends), float(good.mean()), law.at_bound)
 
 
 def _constrained(natural: Array, cost: Array) -> Array:

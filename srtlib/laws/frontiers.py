@@ -14,6 +14,7 @@ import pandas as pd
 from srtlib.laws.columns import CURVES, Columns
 
 Array = npt.NDArray[np.float64]
+TOGETHER, SIZES = 0.05, 4  # runs end together when neighbours are closer; of fewer sizes they make no parabola
 
 
 def check_table(table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -212,16 +213,64 @@ def isoflop(
     if not (grid.size and (np.isfinite(grid) & (grid > 0)).all()):
         raise ValueError(f"budgets is {budgets!r}; expected positive, finite amounts of {x}, or how many")
     _, values, names = interpolate(curves, columns, grid=grid)
+    return _parabolas_at(grid, values, names, curves, columns, metric)
+
+
+def planned_isoflop(
+    curves: pd.DataFrame, columns: Columns = CURVES, metric: bool = True
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As `isoflop`, of runs that end where the budget does: their schedules were planned for it, and no curve is cut.
+
+    Args:
+        curves: one row per evaluation, as from `runs.curves`.
+        columns: the columns of `curves`.
+        metric: True when larger is better, False for a loss.
+
+    Returns:
+        As `isoflop`, for the budgets at which runs of at least four sizes end (`ends_together`).
+    """
+    check_table(curves, (columns.run, columns.compute, columns.quality, columns.size))
+    return _parabolas_at(*ends_together(curves, columns), curves, columns, metric)
+
+
+def ends_together(curves: pd.DataFrame, columns: Columns = CURVES, value: str = "") -> tuple[Array, Array, pd.Index]:
+    """The ends of runs that end at about the same compute: neighbours less than 5% apart, of at least four sizes.
+
+    Args:
+        curves: one row per evaluation, as from `runs.curves`.
+        columns: its columns.
+        value: the column that is wanted; default: quality.
+
+    Returns:
+        As `interpolate`: budgets (n,), the geometric means of what was spent; the values (runs, n), NaN where a run
+        ends elsewhere; and the runs' names.
+    """
+    x, run = columns.compute, columns.run
+    last = curves.sort_values(x, kind="stable").groupby(run, sort=False).last()
+    spent, sizes = (np.log(last[name].to_numpy(float)) for name in (x, columns.size))
+    budget, size = alike(spent, TOGETHER), alike(sizes)
+    different = pd.Series(size).groupby(budget).nunique()
+    kept = np.sort(different.index[different >= SIZES])
+    there = budget[:, None] == kept
+    grid = np.exp([spent[column].mean() for column in there.T])
+    return grid, np.where(there, last[value or columns.quality].to_numpy(float)[:, None], np.nan), last.index
+
+
+def _parabolas_at(
+    grid: Array, values: Array, names: pd.Index, curves: pd.DataFrame, columns: Columns, metric: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    x, y, run, size = columns.compute, columns.quality, columns.run, columns.size
     sizes = curves.groupby(run)[size].first().loc[names].to_numpy(float)
     labels, sign = alike(np.log(sizes)), 1 if metric else -1
-    points, optima = [], []
+    points, optima = [pd.DataFrame(columns=[x, size, y, run])], []
     for budget, column in zip(grid, values.T, strict=True):
         rows = best_per_size(labels, sign * column)
         points.append(pd.DataFrame({x: budget, size: sizes[rows], y: column[rows], run: names[rows]}))
         if found := vertex(np.log(sizes[rows]), sign * column[rows]):
             top, coefficients = found[0], sign * found[1]
             optima.append([budget, np.exp(top), np.polyval(coefficients, top), *coefficients])
-    return pd.concat(points, ignore_index=True), pd.DataFrame(optima, columns=[x, size, y, "c2", "c1", "c0"])
+    kept = pd.concat(points[1:] or points, ignore_index=True)
+    return kept, pd.DataFrame(optima, columns=[x, size, y, "c2", "c1", "c0"])
 
 
 def levels(values: pd.Series, n: int) -> Array:

@@ -143,6 +143,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "hold-out, a decade and more": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.0147, 0.00077])),
         "estimator": lambda: figures.estimator_curves(make_estimates(), points=points.query("flops < 1e16")),
         "isoflop": lambda: figures.isoflop(*make_isoflop()),
+        "isoflop, planned": lambda: figures.isoflop(*make_isoflop(), cut=make_isoflop()[0]),
         "catalogue": lambda: figures.catalogue_scaling(make_sizes()),
         "methods": lambda: figures.method_ranking(make_methods(), ours=("full",)),
         "transfer, sizes": lambda: figures.transfer_curves(
@@ -302,6 +303,14 @@ def test_isoflop_marks_the_optima() -> None:
     (stars,) = [line for line in figure.axes[0].lines if line.get_label() == "optimum"]
     np.testing.assert_allclose(stars.get_xdata(), 1e6)
     assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["1e15", "1e17"]
+
+
+def test_isoflop_shows_longer_runs_hollow_at_the_same_budgets() -> None:
+    points, parabolas, optima = make_isoflop()
+    cut = points.assign(**{"valid_ndcg@5": points["valid_ndcg@5"] - 0.01})
+    ax = figures.isoflop(points, parabolas, optima, cut=cut).axes[0]
+    hollow = [line.get_ydata() for line in ax.lines if line.get_markerfacecolor() == "white" and len(line.get_ydata())]
+    np.testing.assert_allclose(hollow, [part["valid_ndcg@5"] for _, part in cut.groupby("flops")])
 
 
 def test_catalogue_scaling_shows_speeds_in_a_band_of_15_percent_and_memory_beside_the_arrays() -> None:

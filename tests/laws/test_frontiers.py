@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize, nnls
 
 from srtlib.laws import allocation, frontiers
 from srtlib.laws.columns import Columns
@@ -114,13 +115,14 @@ def optimum(C: float) -> float:
     return float(N[np.argmin(TRUE_LAW["A"] / N ** TRUE_LAW["alpha"] + TRUE_LAW["B"] / D ** TRUE_LAW["beta"])])
 
 
-def test_three_approaches_find_the_optimal_allocation() -> None:
+def test_approaches_find_the_optimal_allocation() -> None:
     budgets = [1e13, 1e14, 1e15]
     table, found = allocation.compare(generated(), budgets, n_resamples=100)
     truth = np.array([optimum(C) for C in budgets])
-    tolerance = {"envelope": 0.15, "isoflop": 0.1, "parametric": 0.03}
+    tolerance = {"envelope": 0.15, "isoflop": 0.1, "parametric": 0.03, "projected": 0.03}
     assert set(found) == set(tolerance)
-    for approach, rows in table.groupby("approach"):
+    assert table.loc[table["N"].isna(), "approach"].tolist() == ["planned"]  # no runs end together
+    for approach, rows in table.dropna(subset="N").groupby("approach"):
         np.testing.assert_allclose(rows["N"], truth, rtol=tolerance[str(approach)])
         np.testing.assert_allclose(rows["N"] * rows["D"] * 6, budgets, rtol=0.1)
         assert (rows["N_low"] <= rows["N"]).all()
@@ -128,6 +130,65 @@ def test_three_approaches_find_the_optimal_allocation() -> None:
         assert (rows["a_low"] <= rows["a"]).all()
     low, high = found["parametric"].interval("a", 0.99)
     assert low < 0.3 / 0.65 < high
+
+
+def planned(noise: float = 0.0, seed: int = 0) -> pd.DataFrame:
+    """Runs on the law above, a run for each of six sizes at each of five budgets, which it ends at within a percent;
+    on the way there its rate has not fallen, and quality lies lower."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for budget in np.geomspace(1e13, 1e16, 5):
+        for N in optimum(budget) * np.geomspace(0.1, 12, 6):
+            spent = budget * rng.uniform(0.995, 1.005)
+            seen = spent / (6 * N) * np.array([0.1, 0.4, 1.0])
+            quality = TRUE_LAW["E"] - TRUE_LAW["A"] / N ** TRUE_LAW["alpha"] - TRUE_LAW["B"] / seen ** TRUE_LAW["beta"]
+            quality += rng.normal(0, noise) - np.array([0.01, 0.005, 0])
+            frame = {"run_id": f"{budget:.0e} {N:.0f}", "params_total": N, "targets_seen": seen, "flops": 6 * N * seen}
+            frames.append(pd.DataFrame(frame | {"valid_ndcg@5": quality}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_runs_that_were_planned_for_a_budget_are_not_cut() -> None:
+    table = planned()
+    points, optima = frontiers.planned_isoflop(table)
+    np.testing.assert_allclose(optima["flops"], np.geomspace(1e13, 1e16, 5), rtol=0.01)
+    assert points.groupby("flops").size().tolist() == [6] * 5
+    ends = table.groupby("run_id").last()
+    assert points.set_index("run_id")["valid_ndcg@5"].to_dict() == ends["valid_ndcg@5"].to_dict()
+    np.testing.assert_allclose(optima["params_total"], [optimum(C) for C in optima["flops"]], rtol=0.2)
+    found = allocation.allocate("planned", table, n_resamples=50)
+    assert found.params["a"] == pytest.approx(TRUE_LAW["beta"] / (TRUE_LAW["alpha"] + TRUE_LAW["beta"]), abs=0.02)
+    N, D = found.predict(optima["flops"])
+    np.testing.assert_allclose(6 * N * D, optima["flops"], rtol=0.05)
+    worse = planned().assign(**{"valid_ndcg@5": lambda t: 1 - t["valid_ndcg@5"]})
+    np.testing.assert_allclose(
+        frontiers.planned_isoflop(worse, metric=False)[1]["params_total"], optima["params_total"]
+    )
+
+
+def test_where_no_runs_end_together_nothing_was_planned() -> None:
+    table = generated()
+    points, optima = frontiers.planned_isoflop(table.query("params_total < 3e5"))
+    assert points.empty
+    assert optima.empty
+    assert list(points) == ["flops", "params_total", "valid_ndcg@5", "run_id"]
+    with pytest.raises(ValueError, match="approach planned found an optimum at 0 of 0 budgets"):
+        allocation.allocate("planned", table.query("params_total < 3e5"))
+
+
+def test_the_projected_law_is_the_least_of_squares() -> None:
+    """E, A and B by non-negative least squares at every pair of exponents of a grid, refined around the best."""
+    ends = generated(3e-4).sort_values("flops").groupby("run_id").last()
+    N, D, y = (ends[name].to_numpy() for name in ("params_total", "targets_seen", "valid_ndcg@5"))
+
+    def squares(exponents: np.ndarray) -> float:
+        alpha, beta = exponents
+        return nnls(np.column_stack([np.ones(len(y)), -(N**-alpha), -(D**-beta)]), y)[1]
+
+    grid = [(a, b) for a in np.arange(0.05, 1, 0.05) for b in np.arange(0.05, 1, 0.05)]
+    alpha, beta = minimize(squares, min(grid, key=squares), method="Nelder-Mead", options={"xatol": 1e-7}).x
+    found = allocation.allocate("projected", generated(3e-4), n_resamples=5)
+    assert found.params["a"] == pytest.approx(beta / (alpha + beta), abs=1e-4)
 
 
 def test_allocation_round_trip_and_messages() -> None:
