@@ -168,6 +168,6 @@ def isoflop(
     )
     ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
     log_ticks(ax)
-    add_legend(ax, loc="best")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     add_colour_bar(figure, ax, norm, points[budget], budget)
     return figure

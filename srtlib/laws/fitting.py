@@ -1,8 +1,8 @@
 """Scaling laws fitted the way a referee would want.
 
 The objective is the SUM of Huber losses of the residuals (in logarithms for a loss, in its own units for a
-bounded metric), minimised to tight tolerances from a grid of starts (srtlib.laws.solver). Intervals are percentiles of
-a bootstrap over whole runs, never over checkpoints of one run.
+bounded metric), on request dearer where a law promises too much, minimised to tight tolerances from a grid of starts
+(srtlib.laws.solver). Intervals are percentiles of a bootstrap over whole runs, never over checkpoints of one run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAD_DELTA = 1e-6  # least absolute deviations, smoothed within this distance of 
 
 
 def _fit(
-    form: Form, x: dict[str, Array], y: Array, metric: bool, loss: str, delta: float, n_runs: int,
+    form: Form, x: dict[str, Array], y: Array, metric: bool, loss: str, delta: float, overestimates: float, n_runs: int,
     draws: Callable[[], tuple[Array, Array]],
 ) -> Law:  # fmt: skip
     """Check and fit; `draws()` gives the resamples' y, (n,) or (R, n), and their weights (R, n)."""
@@ -34,6 +34,8 @@ def _fit(
         raise ValueError(f"unknown loss {loss!r}; expected huber, lad or lsq")
     if not delta > 0:
         raise ValueError(f"delta is {delta}; expected a positive number")
+    if not 0 < overestimates < np.inf:
+        raise ValueError(f"overestimates is {overestimates}; expected a positive number")
     if not np.isfinite(y).all():
         raise ValueError("y holds values that are not finite")
     if metric and not ((y >= 0) & (y <= 1)).all():
@@ -48,7 +50,7 @@ def _fit(
     means = {name: float(x[name].mean()) for _, name, _ in form.shift.values()}
     centred = {name: values - means.get(name, 0.0) for name, values in x.items()}
     threshold = {"huber": delta, "lad": LAD_DELTA, "lsq": np.inf}[loss]
-    task = Problem.of(form, centred, y, metric, threshold)
+    task = Problem.of(form, centred, y, metric, threshold, overestimates)
     target, weight = (y if metric else np.log(y)), np.ones_like(y)
     starts = np.array(list(form.starts(centred, y, task.sign, task.lower, task.upper, task.log)))
     points = [np.tile(row, (len(starts), 1)) for row in (target, weight)]
@@ -80,7 +82,7 @@ def _fit(
         starts=len(starts), share_of_starts=float(np.mean(reached)), converged=bool(ends.converged[chosen]),
         at_bound=tuple(name for name, flag in zip(form.params, at_bound, strict=True) if flag),
         ranges={name: (float(np.exp(v.min())), float(np.exp(v.max()))) for name, v in x.items()},
-        resample=resample,
+        resample=resample, overestimates=overestimates,
     )  # fmt: skip
 
 
@@ -114,6 +116,7 @@ def fit(
     metric: bool = False,
     loss: Loss = "huber",
     delta: float = 1e-3,
+    overestimates: float = 1.0,
     floor: float = 0.0,
     n_resamples: int = 1000,
     seed: int = 0,
@@ -132,6 +135,7 @@ def fit(
         metric: True for a bounded metric that grows, else a loss that falls.
         loss: `huber`, `lad` (least absolute deviations) or `lsq` (least squares), summed.
         delta: where Huber turns linear: in ln y for a loss, in units of y for a metric.
+        overestimates: how many times a residual counts where the law promises too much, above a metric or below a loss.
         floor: noise floor of a metric, in its units: runs below it learnt nothing and are left out.
         n_resamples: of the bootstrap, which runs when an interval is first asked for.
         seed: of the bootstrap.
@@ -162,7 +166,7 @@ def fit(
     def draws() -> tuple[Array, Array]:
         return values, resample_counts(n_runs, n_resamples, seed)[:, labels]
 
-    return _fit(chosen, x, values, metric, loss, delta, n_runs, draws)
+    return _fit(chosen, x, values, metric, loss, delta, overestimates, n_runs, draws)
 
 
 def fit_frontier(
@@ -173,6 +177,7 @@ def fit_frontier(
     metric: bool = True,
     loss: Loss = "huber",
     delta: float = 1e-3,
+    overestimates: float = 1.0,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Law:
@@ -188,6 +193,7 @@ def fit_frontier(
         metric: as for `fit`.
         loss: as for `fit`.
         delta: as for `fit`.
+        overestimates: as for `fit`.
         n_resamples: as for `fit`.
         seed: as for `fit`.
 
@@ -204,4 +210,4 @@ def fit_frontier(
         drawn = np.array([envelope(values[count > 0], metric)[0] for count in counts])
         return drawn, np.isfinite(drawn).astype(float)
 
-    return _fit(chosen, {"C": np.log(grid)}, best, metric, loss, delta, len(names), draws)
+    return _fit(chosen, {"C": np.log(grid)}, best, metric, loss, delta, overestimates, len(names), draws)

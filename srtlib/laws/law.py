@@ -27,7 +27,8 @@ class Law:
 
     `at_bound` names the parameters that ended on the edge of where they are looked for: they are not findings.
     `share_of_starts` is the share of starting points from which the optimum was reached; `converged` says whether the
-    search ended there, and `share_converged` in how many of the resamples it did. `rmse` and `r2` are in
+    search ended there, and `share_converged` in how many of the resamples it did. `overestimates` is how many times a
+    residual counted where the law promised too much. `rmse` and `r2` are in
     the units of y. `ranges` holds the smallest and largest of each input.
     """
 
@@ -46,6 +47,7 @@ class Law:
     at_bound: tuple[str, ...]
     ranges: dict[str, tuple[float, float]]
     resample: Callable[[], tuple[Array, float]] = field(repr=False, compare=False)
+    overestimates: float = 1.0
 
     @classmethod
     def given(

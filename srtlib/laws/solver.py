@@ -50,7 +50,8 @@ Evaluate = Callable[[Rows, Array, Array], Point]  # rows, z (rows, p), aside (ro
 
 @dataclass(frozen=True)
 class Problem:
-    """Sum over points of weight * Huber(prediction - y) as a function of theta, inputs centred."""
+    """Sum over points of weight * Huber(prediction - y) as a function of theta, inputs centred; the weight times
+    `overestimates` where the prediction promises too much."""
 
     form: Form
     x: dict[str, Array]
@@ -60,9 +61,12 @@ class Problem:
     lower: Array
     upper: Array
     tiny: float  # below it, the logarithm of a prediction is continued by its tangent
+    overestimates: float = 1.0
 
     @classmethod
-    def of(cls, form: Form, x: dict[str, Array], y: Array, metric: bool, delta: float) -> Problem:
+    def of(
+        cls, form: Form, x: dict[str, Array], y: Array, metric: bool, delta: float, overestimates: float = 1.0
+    ) -> Problem:
         """The problem of fitting a form, with the bounds that the scale of y gives.
 
         Args:
@@ -71,6 +75,7 @@ class Problem:
             y: what it is fitted to, (n,).
             metric: True for a bounded metric that grows, else a loss that falls.
             delta: where Huber turns linear.
+            overestimates: times that a residual counts above a metric, or below a loss.
         """
         scale = float(np.abs(y).max())
         lower, upper = np.full(len(form.params), -np.inf), np.full(len(form.params), np.inf)
@@ -81,7 +86,8 @@ class Problem:
                 lower[i], upper[i] = form.bounds[name]
             if metric and name == "E" and name in form.logs:
                 upper[i] = 0.0  # a bounded metric saturates at 1 at most
-        return cls(form, x, -1 if metric else 1, not metric, delta, lower, upper, 1e-3 * float(np.abs(y).min()))
+        tiny = 1e-3 * float(np.abs(y).min())
+        return cls(form, x, -1 if metric else 1, not metric, delta, lower, upper, tiny, overestimates)
 
     def residuals(self, y: Array, jacobian: Array, target: Array) -> tuple[Array, Array]:
         """Residuals (R, n) and their Jacobian (R, n, p).
@@ -101,7 +107,7 @@ class Problem:
 
         Args:
             residuals: (R, n).
-            weight: of each point, (R, n).
+            weight: of each point, (R, n), the sides already weighed.
         """
         clipped = np.clip(residuals, -self.delta, self.delta)
         return (weight * clipped * (residuals - clipped / 2)).sum(-1)
@@ -167,6 +173,7 @@ class Problem:
 
     def _model(self, residuals: Array, jacobian: Array, weight: Array) -> tuple[Array, Array, Array, Array]:
         """Objective, gradient, Gauss-Newton curvature of what is not clipped, and the diagonal of all of it."""
+        weight = weight * np.where(self.sign * residuals < 0, self.overestimates, 1.0)
         pull = weight * np.clip(residuals, -self.delta, self.delta)
         inside = weight * (np.abs(residuals) <= self.delta)
         hessian = np.swapaxes(jacobian * inside[..., None], -1, -2) @ jacobian

@@ -100,6 +100,41 @@ def test_outliers_move_least_squares_more_than_huber() -> None:
     assert shift["huber"] < shift["lsq"] / 2
 
 
+@pytest.mark.parametrize("metric", [True, False])
+@pytest.mark.parametrize(("loss", "delta"), [("huber", 1e-3), ("lad", 1e-9), ("lsq", 1e3)])
+def test_overestimates_cost_more(metric: bool, loss: str, delta: float) -> None:
+    """Against a search without derivatives of the sum written out: what promises too much, above a metric or below a
+    loss, counts five times."""
+    rng = np.random.default_rng(0)
+    x = np.linspace(0, 6, 60)
+    y = 0.1 + 0.02 * x + rng.normal(0, 0.004, 60) if metric else np.exp(0.5 - 0.05 * x + rng.normal(0, 0.004, 60))
+    form = "log_linear" if metric else "power"
+
+    def penalty(theta: np.ndarray, dearer: float) -> float:
+        residual = theta[0] + theta[1] * x - (y if metric else np.log(y))
+        too_much = residual > 0 if metric else residual < 0
+        return float((np.where(too_much, dearer, 1) * huber(delta, residual) / min(delta, 1)).sum())
+
+    found_laws = {o: laws.fit(form, y=y, C=np.exp(x), metric=metric, loss=loss, overestimates=o) for o in (1, 5)}
+    for dearer, law in found_laws.items():
+        found = np.array(list(law.params.values())) if metric else np.array([np.log(law.params["k"]), law.params["a"]])
+        for start in (found, found + np.array([0.01, -0.001])):
+            options = {"xatol": 1e-10, "fatol": 1e-14, "maxiter": 4000, "maxfev": 4000}
+            other = minimize(penalty, start, (dearer,), "Nelder-Mead", options=options)
+            assert penalty(found, dearer) <= other.fun * (1 + 1e-5)
+    cautious, plain = (np.mean(np.sign(found_laws[o].predict(C=np.exp(x)) - y)) for o in (5, 1))
+    assert (cautious < plain - 0.3) if metric else (cautious > plain + 0.3)
+    assert laws.Law.from_dict(found_laws[5].to_dict()).overestimates == 5
+
+
+def test_a_lad_whose_overestimates_cost_more_is_a_quantile() -> None:
+    """Of a constant: what four times as much lies above as below (Koenker & Bassett, 1978)."""
+    rng = np.random.default_rng(3)
+    x, y = np.linspace(-1, 1, 2001), rng.uniform(0.2, 0.7, 2001)
+    law = laws.fit("log_linear", y=y, C=np.exp(x), metric=True, loss="lad", overestimates=4)
+    assert np.mean(y < law.predict(C=np.exp(x))) == pytest.approx(0.2, abs=0.002)
+
+
 C = np.geomspace(1e9, 1e15, 40)
 CURVES = {
     "log_linear": ({"a": -0.2, "b": 0.01}, lambda a, b: a + b * np.log(C)),
@@ -113,7 +148,7 @@ CURVES = {
 
 
 @pytest.mark.parametrize("form", CURVES)
-def test_laws_of_compute_are_recovered(form: str) -> None:
+def test_found_lawsof_compute_are_recovered(form: str) -> None:
     truth, curve = CURVES[form]
     y = curve(**truth)
     keep = (y > 0) & (y < 1)
@@ -122,7 +157,7 @@ def test_laws_of_compute_are_recovered(form: str) -> None:
     assert law.r2 > 0.99999
 
 
-def test_data_laws_of_a_metric_are_recovered() -> None:
+def test_data_found_lawsof_a_metric_are_recovered() -> None:
     rng = np.random.default_rng(0)
     N, D = 10 ** rng.uniform(6, 8, 100), 10 ** rng.uniform(5, 7, 100)
     y = 0.163 - 18.56 / N**0.376 - 2.9 / D**0.364
@@ -182,6 +217,7 @@ def test_bad_input_is_named() -> None:
         ("additive_power", {**good, "N": np.full(20, "many")}, "N holds values that are not numbers"),
         ("additive_power", {**good, "N": good["N"][:-1]}, "inputs differ in length"),
         ("additive_power", {**good, "delta": 0}, "delta is 0"),
+        ("additive_power", {**good, "overestimates": 0}, "overestimates is 0"),
         ("additive_power", {**good, "y": -good["y"]}, "y holds values that are not positive"),
         ("data_constrained", {**good, "U": 2 * good["D"]}, "values below 1"),
         ("log_linear", {**good, "metric": True, "y": np.full(20, 0.01), "C": good["N"], "floor": 0.1}, "0 runs cannot"),
