@@ -16,10 +16,12 @@ from srtlib.figures.style import (
     ACCENT,
     DASHES,
     GREY,
+    HALO,
     INK,
     MARKERS,
     VIRIDIS,
     add_colour_bar,
+    add_legend,
     kind_tint,
     label,
     log_norm,
@@ -144,7 +146,11 @@ def _rollout_of_form(ax: Axes, points: pd.DataFrame, x: str, named: str) -> None
 
 @styled
 def loss_and_metric(
-    table: pd.DataFrame, x: str = "valid_loss", y: str = "valid_ndcg@5", colour: str = "n_interactions"
+    table: pd.DataFrame,
+    x: str = "valid_loss",
+    y: str = "valid_ndcg@5",
+    colour: str = "n_interactions",
+    fitted: pd.DataFrame | None = None,
 ) -> Figure:
     """A metric against the loss of the same model, one dot per run or evaluation.
 
@@ -153,13 +159,17 @@ def loss_and_metric(
         x: a column: the loss, in nats; it falls to the right.
         y: a column: the metric.
         colour: a positive column.
+        fitted: as from `laws.mapping.monotone_map`.
     """
     figure, ax = plt.subplots()
     norm = log_norm(table[colour])
+    if fitted is not None:
+        ax.plot(fitted[x], fitted["fitted"], color=HALO, linewidth=5, label="monotone fit", zorder=0.5)
     ax.scatter(table[x], table[y], c=VIRIDIS(norm(table[colour])), s=22, alpha=0.8, linewidths=0)
     ax.set(xlabel=label(x), ylabel=label(y))
     ax.set_ylim(bottom=0)
     ax.invert_xaxis()
+    add_legend(ax)
     add_colour_bar(figure, ax, norm, table[colour], colour)
     return figure
 

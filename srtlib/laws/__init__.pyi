@@ -7,6 +7,7 @@ from . import fitting as fitting
 from . import forms as forms
 from . import frontiers as frontiers
 from . import law as law
+from . import mapping as mapping
 from . import planner as planner
 from . import rollout as rollout
 from . import solver as solver

@@ -153,7 +153,9 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "recipes, slopes": lambda: figures.recipes_compared(*make_recipes(), {}, **make_slopes()),
         "rollout, compute": lambda: figures.rollout(make_rollout(forms=4)),
         "rollout, data": lambda: figures.rollout(make_rollout("n_targets", forms=2), "n_targets"),
-        "loss": lambda: figures.loss_and_metric(make_losses()),
+        "loss": lambda: figures.loss_and_metric(
+            make_losses(), fitted=make_losses().assign(fitted=lambda t: t["valid_ndcg@5"])
+        ),
         "variations": lambda: figures.variations(make_variations()),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }
