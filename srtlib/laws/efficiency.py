@@ -26,7 +26,8 @@ def cost_to_reach(curves: pd.DataFrame, levels: npt.ArrayLike, columns: Columns 
         columns: those of the curves; `compute` is what is spent, such as FLOPs or seconds.
 
     Returns:
-        A table of runs (rows) x levels (columns); infinite where a run never reaches the level.
+        A table of runs (rows) x levels (columns); infinite where a run never reaches the level. A level that the first
+        evaluation exceeds costs as much as that evaluation: what lies before is not known.
 
     >>> curves = pd.DataFrame({"run_id": ["a", "a"], "flops": [1.0, 100.0], "valid_ndcg@5": [0.0, 0.2]})
     >>> cost_to_reach(curves, [0.1, 0.3]).round(3).loc["a"].tolist()
@@ -38,10 +39,13 @@ def cost_to_reach(curves: pd.DataFrame, levels: npt.ArrayLike, columns: Columns 
     rows = {}
     for name, unordered in curves[curves[x] > 0].groupby(run, sort=False):
         curve = unordered.sort_values(x)
-        best = np.maximum.accumulate(curve[y].to_numpy(float))
-        kept = np.append(True, np.diff(best) > 0)  # a cost for each quality: the first
-        cost = np.log(curve[x].to_numpy(float)[kept])
-        rows[name] = np.exp(np.interp(wanted, best[kept], cost, right=np.inf))
+        cost, quality = np.log(curve[x].to_numpy(float)), curve[y].to_numpy(float)
+        at = np.searchsorted(np.maximum.accumulate(quality), wanted)  # the first evaluation that is as good
+        after = np.minimum(at, len(cost) - 1)
+        before = np.maximum(after - 1, 0)
+        rise = quality[after] - quality[before]
+        share = np.divide(wanted - quality[before], rise, out=np.ones(len(wanted)), where=(at == after) & (after > 0))
+        rows[name] = np.where(at == after, np.exp(cost[before] + share * (cost[after] - cost[before])), np.inf)
     return pd.DataFrame.from_dict(rows, orient="index", columns=pd.Index(wanted, name=y)).rename_axis(run)
 
 

@@ -38,6 +38,14 @@ def test_a_run_that_falls_back_counts_from_where_it_first_was() -> None:
     assert cost_to_reach(table, [0.3, 0.05]).to_numpy().tolist() == [[pytest.approx(10.0), 1.0]]
 
 
+def test_what_a_run_lost_it_has_to_climb_again() -> None:
+    """Between the dip at 100 and the top at 1000 the curve is a line; one from the first top would pass too early."""
+    table = pd.DataFrame({"run_id": "a", "flops": [1.0, 10.0, 100.0, 1000.0], "valid_ndcg@5": [0.1, 0.3, 0.2, 0.4]})
+    assert cost_to_reach(table, [0.35, 0.2]).to_numpy()[0].tolist() == pytest.approx([10**2.75, 10**0.5])
+    single = cost_to_reach(table[:1], [0.05, 0.1, 0.2]).to_numpy()[0].tolist()
+    assert single == [pytest.approx(1.0), pytest.approx(1.0), np.inf]
+
+
 def test_runs_that_are_the_same_but_for_their_scale_have_its_ratio() -> None:
     found = cost_ratios(curves(1.0), curves(30.0), [0.03, 0.06, 0.5], n_resamples=200)
     reached = found[found["quality"] < 0.5]
