@@ -4,10 +4,13 @@ import argparse
 import io
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srtlib.cli.arguments import Commands
 from srtlib.cli.printing import as_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def add_to(commands: Commands) -> None:
@@ -22,7 +25,11 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--history", type=Path, required=True, help="table of user_id, item_id[, timestamp]")
     one.add_argument("--k", type=int, default=10, help="items per user")
     one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
-    one.add_argument("--encoding", default="utf-8", help="of these two files, such as latin-1 (default: utf-8)")
+    one.add_argument("--candidates", type=Path, help="table of item_id: the only items that may be offered")
+    one.add_argument("--exclude", type=Path, help="table of item_id: items that may not be offered")
+    one.add_argument("--category", action="append", help="offer items of this path of categories, and of what is below")
+    one.add_argument("--max-per-category", type=int, metavar="N", help="at most N offers of one category for each user")
+    one.add_argument("--encoding", default="utf-8", help="of these files, such as latin-1 (default: utf-8)")
     one.add_argument("--date-format", help="of the history's dates, where they are not ISO 8601, such as %%d/%%m/%%Y")
     one.add_argument("--raw", action="store_true", help="CSV: keep control characters, and what looks like a formula")
     one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
@@ -38,10 +45,30 @@ def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
         history["timestamp"] = as_times(history["timestamp"], str(options.history), options.date_format)
     items = read_table(options.items, options.encoding) if options.items else None
     recommender = Recommender.load(options.model, items)
-    offers = recommender.recommend(history, options.k, strict=options.strict)
+    offers = recommender.recommend(
+        history,
+        options.k,
+        strict=options.strict,
+        candidates=_ids(options.candidates, options.encoding),
+        exclude=_ids(options.exclude, options.encoding),
+        categories=options.category,
+        max_per_category=options.max_per_category,
+    )
     if options.json:
         return {str(key): value for key, value in offers.attrs.items()} | {"recommendations": offers.to_dict("records")}
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     print(as_csv(offers, options.raw), end="")
     return None
+
+
+def _ids(path: Path | None, encoding: str) -> "pd.Series | None":
+    """The column item_id of a file, if one is given."""
+    from srtlib.data.columns import as_ids, require
+    from srtlib.data.reading import read_table
+
+    if path is None:
+        return None
+    table = read_table(path, encoding)
+    require(table, ("item_id",), str(path))
+    return as_ids(table["item_id"], str(path))

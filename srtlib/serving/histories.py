@@ -54,12 +54,13 @@ def read_histories(histories: Histories, catalogue: pd.Index, strict: bool) -> L
     return Log(users, table["user"].to_numpy()[~unknown], items[~unknown], int(unknown.sum()))
 
 
-def read_ids(given: object, what: str) -> list[str]:
+def read_ids(given: object, what: str, expected: str = "item ids") -> list[str]:
     """Ids as text, in order.
 
     Args:
         given: a list (or tuple, array, column) of ids.
         what: what an error calls it.
+        expected: what an error asks for a list of.
 
     Raises ValueError, naming what was given, for anything but a list (or array) of ids with none missing.
 
@@ -71,10 +72,10 @@ def read_ids(given: object, what: str) -> list[str]:
     ValueError: the query is 'p'; expected a list of item ids
     """
     if not isinstance(given, LISTS) or getattr(given, "ndim", 1) != 1:
-        raise ValueError(f"{what} is {_short(given)}; expected a list of item ids")
+        raise ValueError(f"{what} is {_short(given)}; expected a list of {expected}")
     for item in given:
         if (isinstance(item, Iterable) and not isinstance(item, str | bytes)) or pd.isna(item):
-            raise ValueError(f"{what} has {_short(item)} among its items; expected a list of item ids")
+            raise ValueError(f"{what} has {_short(item)} among its items; expected a list of {expected}")
     return as_text(pd.Series(list(given), dtype=object)).tolist()
 
 

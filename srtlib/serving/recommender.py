@@ -20,8 +20,9 @@ from srtlib.data.columns import check_items
 from srtlib.model.folder import ITEMS, read_items, weights_sha256, write_items
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT
+from srtlib.serving.filters import Filter, Items, read_filter
 from srtlib.serving.histories import Histories, Log, read_histories, read_ids
-from srtlib.serving.search import FaissIndex, recall, top_k
+from srtlib.serving.search import FaissIndex, find, of_queries, recall, top_k
 
 CACHE_FROM = 100_000  # items; encoding fewer takes a second or two, and their vectors are not kept
 APPROXIMATE_FROM = 100_000  # items; fewer are searched exactly, which is as fast
@@ -84,7 +85,15 @@ class Recommender:
         write_items(Path(folder), self.items)
 
     def recommend(
-        self, histories: Histories, k: int = 10, exclude_seen: bool = True, strict: bool = False
+        self,
+        histories: Histories,
+        k: int = 10,
+        exclude_seen: bool = True,
+        strict: bool = False,
+        candidates: Items | None = None,
+        exclude: Items | None = None,
+        categories: Sequence[str] | None = None,
+        max_per_category: int | None = None,
     ) -> pd.DataFrame:
         """The k items that each user is likeliest to take next.
 
@@ -94,22 +103,26 @@ class Recommender:
             k: items for each user, 1 to as many as the catalogue has.
             exclude_seen: leave out what the user has had; then a user may get fewer than k.
             strict: refuse items that are not in the catalogue; otherwise they are dropped with a warning.
+            candidates, exclude, categories, max_per_category: which items may be offered (`filters.read_filter`); then
+                a user may get fewer than k.
 
         Returns:
             user, rank (from 1), item_id, title, score. A user of whom nothing is known is offered the most popular
             items of the training data, with a warning, and `score` is their count. The table's `attrs` say how many
             interactions were dropped (`unknown_interactions`) and who got popular items (`popularity_users`).
 
-        Raises ValueError for a table that cannot be read, for k out of range, and for unknown items if strict.
+        Raises ValueError for a table that cannot be read, for k out of range, for unknown items if strict, and for what
+        `filters.read_filter` refuses.
         """
-        k = self._check_k(k)
+        k = _check_k(k, len(self.items))
+        chosen = read_filter(self.items, self._places, candidates, exclude, categories, max_per_category, strict)
         log = read_histories(histories, self._places, strict)
         scores, found = torch.empty(0, k), torch.empty(0, k, dtype=torch.long)
         if len(log.with_history):
-            scores, found = self._search(log, k, exclude_seen)
+            scores, found = self._search(log, k, exclude_seen, chosen)
         table = self._table(log.users[log.with_history], scores, found, "user")
         without = np.setdiff1d(np.arange(len(log.users)), log.with_history)
-        popular = self._popular(log.users[without], k)
+        popular = self._popular(log.users[without], k, chosen)
         order = pd.Index(log.users).get_indexer(pd.concat([table, popular])["user"])
         result = pd.concat([table, popular]).iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
         result.attrs = {"unknown_interactions": log.n_unknown, "popularity_users": log.users[without].tolist()}
@@ -127,11 +140,11 @@ class Recommender:
 
         Raises ValueError for what is no list of ids, and for an item that is not in the catalogue.
         """
-        k = self._check_k(k)
+        k = _check_k(k, len(self.items))
         ids = np.array(read_ids(item_ids, "the query"), dtype=object)
         if not len(ids):
             raise ValueError("the query is empty; expected at least one item id")
-        items = torch.from_numpy(self._indices(ids))
+        items = torch.from_numpy(_numbers(self._places, ids))
         if (items < 0).any():
             raise ValueError(f"item {ids[items.numpy() < 0][0]!r} is not in the catalogue; add it with add_items")
         unit = F.normalize(self.vectors)
@@ -144,7 +157,7 @@ class Recommender:
         Raises ValueError, and changes nothing, where an item is there already.
         """
         new = _checked(items)
-        there = self._indices(new["item_id"].to_numpy()) >= 0
+        there = _numbers(self._places, new["item_id"].to_numpy()) >= 0
         if there.any():
             raise ValueError(
                 f"{there.sum():,} items are in the catalogue already, {new['item_id'][there].iloc[0]!r} first"
@@ -163,19 +176,8 @@ class Recommender:
             histories: as for `recommend`.
             k: items for each user.
         """
-        k, log = self._check_k(k), read_histories(histories, self._places, strict=False)
+        k, log = _check_k(k, len(self.items)), read_histories(histories, self._places, strict=False)
         return 1.0 if self.index is None else recall(self.index, self._outputs(log), self.vectors, k)
-
-    def _check_k(self, k: int) -> int:
-        if not isinstance(k, numbers.Integral) or isinstance(k, bool):
-            raise ValueError(f"k is {k!r}; expected a whole number")
-        if not 1 <= k <= len(self.items):
-            raise ValueError(f"k is {k}; expected 1 to {len(self.items):,}, the number of items in the catalogue")
-        return int(k)
-
-    def _indices(self, item_ids: np.ndarray) -> np.ndarray:
-        """Places in the catalogue, int64, -1 where an item is not there."""
-        return self._places.get_indexer(pd.Index(item_ids, dtype=object)).astype(np.int64)
 
     @torch.no_grad()
     def _outputs(self, log: Log) -> Tensor:
@@ -187,29 +189,31 @@ class Recommender:
             outputs[users] = self.model(self.vectors[batch.items], batch.layout)[batch.supervised]
         return outputs
 
-    def _search(self, log: Log, k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
+    def _search(self, log: Log, k: int, exclude_seen: bool, chosen: Filter) -> tuple[Tensor, Tensor]:
         queries = self._outputs(log)
-        exclude = None
-        if exclude_seen:
-            rows = torch.from_numpy(np.searchsorted(log.with_history, log.user)).to(queries.device)
-            exclude = rows, torch.from_numpy(log.item).to(queries.device)
-        search = self.index.top_k(queries, k, exclude) if self.index else top_k(queries, self.vectors, k, exclude)
-        bad = (search[0].isnan() | search[0].isposinf()).any(1)
+        rows = torch.from_numpy(np.searchsorted(log.with_history, log.user)).to(queries.device)
+        seen = (rows, torch.from_numpy(log.item).to(queries.device)) if exclude_seen else None
+
+        def search(users: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+            users = users.to(queries.device)
+            pairs = seen and of_queries(seen, users, len(queries))
+            return find(self.index, queries[users], self.vectors, depth, pairs, chosen.hidden)
+
+        found = chosen.best(search, len(queries), len(self.items), k)
+        bad = (found[0].isnan() | found[0].isposinf()).any(1)
         if bad.any():
             user = log.users[log.with_history[int(bad.int().argmax())]]
             raise ValueError(f"the scores of user {user!r} are not finite: the model's weights have diverged")
-        return search
+        return found
 
-    def _popular(self, users: np.ndarray, k: int) -> pd.DataFrame:
+    def _popular(self, users: np.ndarray, k: int, chosen: Filter) -> pd.DataFrame:
         """The same k most popular items for users of whom nothing is known."""
-        counts = self.items["count"].to_numpy()
+        counts = self.items["count"].to_numpy(dtype=float)
         if len(users):
             offer = "they get the most popular items" if counts.any() else "no item has a count, so they get none"
             warnings.warn(f"no item is known of {len(users):,} users, {users[0]!r} first; {offer}", stacklevel=3)
-        best = np.argsort(-counts, kind="stable")[:k]
-        scores = np.where(counts[best] > 0, counts[best].astype(float), -np.inf)
-        shape = len(users), k
-        return self._table(users, torch.from_numpy(scores).expand(shape), torch.from_numpy(best).expand(shape), "user")
+        scores, best = _most_popular(torch.from_numpy(counts), k, chosen)
+        return self._table(users, scores.expand(len(users), k), best.expand(len(users), k), "user")
 
     def _table(self, names: np.ndarray, scores: Tensor, found: Tensor, name: str) -> pd.DataFrame:
         """Long table of [B, k] results; those at -inf are left out."""
@@ -277,6 +281,18 @@ def _index(items: pd.DataFrame) -> pd.Index:
     return pd.Index(items["item_id"].to_numpy(dtype=object), dtype=object)
 
 
+def _numbers(places: pd.Index, item_ids: np.ndarray) -> np.ndarray:
+    """Places in the catalogue, int64, -1 where an item is not there."""
+    return places.get_indexer(pd.Index(item_ids, dtype=object)).astype(np.int64)
+
+
+def _most_popular(counts: Tensor, k: int, chosen: Filter) -> tuple[Tensor, Tensor]:
+    """Counts and numbers of the items taken most often, [1, k] both; -inf where fewer are left."""
+    out = counts == 0 if chosen.hidden is None else (counts == 0) | chosen.hidden
+    scores, items = counts.masked_fill(out, -torch.inf).sort(descending=True, stable=True)
+    return chosen.best(lambda _, depth: (scores[None, :depth], items[None, :depth]), 1, len(counts), k)
+
+
 def _encode(model: SRT, items: pd.DataFrame) -> Tensor:
     """Item vectors [I, D] from what the model reads of items."""
     return model.encode_catalogue(model.features(items), len(items))
@@ -297,3 +313,11 @@ def _vectors(model: SRT, items: pd.DataFrame) -> Tensor:
         lambda aside: np.save(aside / "vectors.npy", _encode(model, items).cpu().numpy()),
     )
     return torch.from_numpy(np.load(folder / "vectors.npy", mmap_mode="c")).to(model.device)
+
+
+def _check_k(k: int, n_items: int) -> int:
+    if not isinstance(k, numbers.Integral) or isinstance(k, bool):
+        raise ValueError(f"k is {k!r}; expected a whole number")
+    if not 1 <= k <= n_items:
+        raise ValueError(f"k is {k}; expected 1 to {n_items:,}, the number of items in the catalogue")
+    return int(k)

@@ -6,6 +6,7 @@ A score is the inner product of a query's and an item's vector. Shapes: B querie
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +15,11 @@ MAXIMA = 2**24  # maxima held at a time: 64 MB
 PROBES = 64  # lists of the FAISS index that a query looks into
 
 
+Pairs = tuple[Tensor, Tensor]  # (query, item) numbers, int64 [n] both
+
+
 def top_k(
-    queries: Tensor, vectors: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
+    queries: Tensor, vectors: Tensor, k: int, exclude: Pairs | None = None, hidden: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The items with the highest scores, exactly.
 
@@ -23,7 +27,8 @@ def top_k(
         queries: [B, D].
         vectors: of the items, [I, D].
         k: at most I.
-        exclude: (query, item) pairs that are not to be found, int64 [n] both.
+        exclude: pairs that are not to be found.
+        hidden: bool [I], items that no query is to find.
 
     Returns:
         Scores and indices of each query's k best items, [B, k] both, best first; -inf where fewer are left.
@@ -42,12 +47,12 @@ def top_k(
         part = queries[first : first + at_once]
         mine = (rows >= first) & (rows < first + at_once)
         excluded = torch.unique(items[mine] * len(part) + rows[mine] - first)
-        blocks = _block_maxima(part, vectors, excluded).topk(min(k, n_blocks), dim=0).indices.T
-        found.append(_best_of_blocks(part, vectors, blocks, k, excluded))
+        blocks = _block_maxima(part, vectors, excluded, hidden).topk(min(k, n_blocks), dim=0).indices.T
+        found.append(_best_of_blocks(part, vectors, blocks, k, excluded, hidden))
     return torch.cat([scores for scores, _ in found]), torch.cat([best for _, best in found])
 
 
-def _block_maxima(queries: Tensor, vectors: Tensor, excluded: Tensor) -> Tensor:
+def _block_maxima(queries: Tensor, vectors: Tensor, excluded: Tensor, hidden: Tensor | None) -> Tensor:
     """The highest score in each block, [blocks, B]; `excluded` holds item * B + query, sorted."""
     n_queries, n_items = len(queries), len(vectors)
     starts = range(0, n_items, CHUNK)
@@ -57,16 +62,22 @@ def _block_maxima(queries: Tensor, vectors: Tensor, excluded: Tensor) -> Tensor:
     scores = queries.new_empty(CHUNK, n_queries)  # one buffer: allocating it anew costs as much as filling it
     for first, low, high in zip(starts, bounds, bounds[1:], strict=False):
         n = min(CHUNK, n_items - first)
+        out = maxima[first // BLOCK : (first + CHUNK) // BLOCK]
+        unseen = None if hidden is None else hidden[first : first + n]
+        if unseen is not None and unseen.all():
+            out.fill_(-torch.inf)
+            continue
         torch.mm(vectors[first : first + n], queries.T, out=scores[:n])
         scores[n:] = -torch.inf
+        if unseen is not None:
+            scores[:n][unseen] = -torch.inf
         scores.view(-1)[excluded[low:high] - first * n_queries] = -torch.inf
-        out = maxima[first // BLOCK : (first + CHUNK) // BLOCK]
         torch.amax(scores.view(-1, BLOCK, n_queries)[: len(out)], 1, out=out)
     return maxima
 
 
 def _best_of_blocks(
-    queries: Tensor, vectors: Tensor, blocks: Tensor, k: int, excluded: Tensor
+    queries: Tensor, vectors: Tensor, blocks: Tensor, k: int, excluded: Tensor, hidden: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The k best of the items in `blocks` [B, n], as `top_k` returns them."""
     n_items, n_queries = len(vectors), len(queries)
@@ -75,8 +86,8 @@ def _best_of_blocks(
         items = (blocks[rows, :, None] * BLOCK + torch.arange(BLOCK, device=rows.device)).flatten(1)
         real = items.clamp(max=n_items - 1)
         scores = torch.einsum("bcd,bd->bc", vectors[real], queries[rows])
-        hidden = _is_in(items * n_queries + rows[:, None], excluded) | (items >= n_items)
-        best = scores.masked_fill(hidden, -torch.inf).topk(k)
+        out = _is_in(items * n_queries + rows[:, None], excluded) | (items >= n_items)
+        best = scores.masked_fill(out if hidden is None else out | hidden[real], -torch.inf).topk(k)
         found.append((best.values, real.gather(1, best.indices)))
     return torch.cat([scores for scores, _ in found]), torch.cat([items for _, items in found])
 
@@ -111,21 +122,73 @@ class FaissIndex:
         """Add items [n, D] after those that are there."""
         self.index.add(vectors.cpu().numpy())
 
-    def top_k(self, queries: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def top_k(
+        self, queries: Tensor, k: int, exclude: Pairs | None = None, hidden: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As the function `top_k`, of what the index finds.
 
         Args:
             queries: [B, D].
             k: items for each.
-            exclude: as for the function.
+            exclude, hidden: as for the function.
         """
+        parameters = None
+        if hidden is not None:
+            faiss = _faiss()
+            bits = np.packbits(~hidden.cpu().numpy(), bitorder="little")
+            parameters = faiss.SearchParametersIVF(sel=faiss.IDSelectorBitmap(bits), nprobe=self.index.nprobe)
         rows, items = exclude or (torch.empty(0, dtype=torch.long),) * 2
         excluded = torch.unique(items.cpu() * len(queries) + rows.cpu())
         most = k + int(torch.bincount(excluded % len(queries)).max()) if len(excluded) else k
-        scores, found = map(torch.from_numpy, self.index.search(queries.cpu().numpy(), most))
-        hidden = _is_in(found * len(queries) + torch.arange(len(queries))[:, None], excluded) | (found < 0)
-        best = scores.masked_fill(hidden, -torch.inf).topk(k)
+        scores, found = map(torch.from_numpy, self.index.search(queries.cpu().numpy(), most, params=parameters))
+        out = _is_in(found * len(queries) + torch.arange(len(queries))[:, None], excluded) | (found < 0)
+        best = scores.masked_fill(out, -torch.inf).topk(k)
         return best.values, found.gather(1, best.indices)
+
+
+def find(
+    index: FaissIndex | None,
+    queries: Tensor,
+    vectors: Tensor,
+    k: int,
+    exclude: Pairs | None = None,
+    hidden: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `top_k`, through the index where that finds enough: queries that it finds fewer than k items for, and all
+    where most items are hidden, are searched for exactly.
+
+    Args:
+        index: of the vectors; None: search exactly.
+        queries, vectors, k, exclude, hidden: as for `top_k`.
+    """
+    if hidden is not None:
+        hidden = hidden.to(vectors.device)
+    if index is None or (hidden is not None and int(hidden.sum()) * 2 > len(vectors)):
+        return top_k(queries, vectors, k, exclude, hidden)
+    scores, items = index.top_k(queries, k, exclude, hidden)
+    short = torch.isneginf(scores).any(1).nonzero().squeeze(1)
+    if len(short):
+        pairs = exclude and of_queries(exclude, short.to(queries.device), len(queries))
+        exact = top_k(queries[short.to(queries.device)], vectors, k, pairs, hidden)
+        scores[short], items[short] = exact[0].cpu(), exact[1].cpu()
+    return scores, items
+
+
+def of_queries(pairs: Pairs, chosen: Tensor, n_queries: int) -> Pairs:
+    """The pairs of some queries, who are numbered anew.
+
+    Args:
+        pairs: of all.
+        chosen: int64, the queries' numbers.
+        n_queries: of all.
+
+    >>> of_queries((torch.tensor([0, 2, 2]), torch.tensor([7, 8, 9])), torch.tensor([2]), 3)
+    (tensor([0, 0]), tensor([8, 9]))
+    """
+    number = torch.full((n_queries,), -1, device=chosen.device)
+    number[chosen] = torch.arange(len(chosen), device=chosen.device)
+    rows = number[pairs[0]]
+    return rows[rows >= 0], pairs[1][rows >= 0]
 
 
 def recall(index: FaissIndex, queries: Tensor, vectors: Tensor, k: int = 10) -> float:

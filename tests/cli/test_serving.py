@@ -91,3 +91,19 @@ def test_offers_are_utf8_and_safe_in_spreadsheets_and_terminals(
     _, *rows = csv.reader(io.StringIO(written, newline=""))
     assert {user for user, *_ in rows} == {"=u" if raw else "'=u"}
     assert {item: title for _, _, item, title, _ in rows} == {item: pair[not raw] for item, pair in TITLES.items()}
+
+
+def test_candidates_and_what_is_excluded_come_from_files(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stock.csv").write_text("item_id\ni3\ni4\ni8\n")
+    (tmp_path / "out.csv").write_text("item_id\ni4\n")
+    (tmp_path / "bad.csv").write_text("id\ni4\n")
+    command = ["recommend", "--model", model, "--history", history(tmp_path, "ann,i1,1"), "--k", "9", "--json"]
+    command += ["--candidates", str(tmp_path / "stock.csv"), "--exclude"]
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "out.csv")]) == 0
+    offers = json.loads(capsys.readouterr().out)["recommendations"]
+    assert {row["item_id"] for row in offers} == {"i3", "i8"}
+    assert main([*command, str(tmp_path / "bad.csv")]) == 1
+    assert capsys.readouterr().err == f"srt: {tmp_path / 'bad.csv'}: no column item_id; found id\n"
