@@ -151,6 +151,7 @@ def isoflop(
         if cut is not None:
             longer = cut[cut[budget] == value].sort_values(x)
             ax.plot(longer[x], longer[y], "o:", color=tint[value], markerfacecolor="white", linewidth=1)
+            ax.plot(*group.sort_values(x)[[x, y]].to_numpy(float).T, color=tint[value], linewidth=1, alpha=0.5)
     if cut is not None:
         ax.plot([], [], "o", color=GREY, label="planned to end there")
         ax.plot([], [], "o:", color=GREY, markerfacecolor="white", linewidth=1, label="cut from longer runs")

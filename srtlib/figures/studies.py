@@ -84,7 +84,7 @@ def _ratio_arrows(ax: Axes, ratios: pd.DataFrame) -> None:
         arrow = {"arrowstyle": "->", "color": INK, "linewidth": 1.2}
         ax.annotate("", (ours, quality), (theirs, quality), arrowprops=arrow)
         ax.annotate(
-            f"{ratio:.2g}\N{MULTIPLICATION SIGN}", (np.sqrt(ours * theirs), quality), (0, 3),
+            f"{float(f'{ratio:.2g}'):,g}\N{MULTIPLICATION SIGN}", (np.sqrt(ours * theirs), quality), (0, 3),
             textcoords="offset points", ha="center", color=INK,
         )  # fmt: skip
 

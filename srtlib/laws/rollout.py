@@ -106,8 +106,9 @@ def summarise(points: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per decade and form: `start`, `form`, `points`, `error` (root mean square of predicted / observed - 1),
-        `bias` (mean of the same), `coverage` (share of the points inside the law's 95% band, which holds the
-        uncertainty of the law and not the noise of a run) and `reason` where the form could not be fitted.
+        `bias` (mean of the same), `rmse` (of predicted - observed, in units of quality), `coverage` (share of the
+        points inside the law's 95% band, which holds the uncertainty of the law and not the noise of a run) and
+        `reason` where the form could not be fitted.
     """
 
     def row(part: pd.DataFrame) -> pd.Series:
@@ -118,6 +119,7 @@ def summarise(points: pd.DataFrame) -> pd.DataFrame:
                 "points": len(part),
                 "error": np.sqrt((off**2).mean()),
                 "bias": off.mean(),
+                "rmse": np.sqrt(((part["predicted"] - part["observed"]) ** 2).mean()),
                 "coverage": inside.mean() if off.notna().all() else np.nan,
                 "reason": part["reason"].iloc[0],
             }

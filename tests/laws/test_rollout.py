@@ -43,6 +43,7 @@ def test_what_comes_after_a_decades_start_is_not_seen() -> None:
     assert at_bend["bias"].item() == pytest.approx(
         np.mean([0.005 * k / (0.03 + 0.005 * k) for k in np.arange(0.1, 1.01, 0.1)]), rel=0.05
     )
+    assert at_bend["rmse"].item() == pytest.approx(0.005 * np.sqrt(np.mean(np.arange(0.1, 1.01, 0.1) ** 2)), rel=0.05)
     assert at_bend["coverage"].item() == 0.0
 
 
