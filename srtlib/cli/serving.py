@@ -1,4 +1,4 @@
-"""srt recommend."""
+"""srt recommend | export."""
 
 import argparse
 import io
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: Commands) -> None:
-    """Add the command."""
+    """Add the commands."""
     one = commands.add(
         "recommend",
         recommend,
@@ -33,6 +33,15 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--date-format", help="of the history's dates, where they are not ISO 8601, such as %%d/%%m/%%Y")
     one.add_argument("--raw", action="store_true", help="CSV: keep control characters, and what looks like a formula")
     one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
+
+    one = commands.add(
+        "export",
+        export,
+        "Write a model for serving without srtlib: ONNX, item vectors, ids and a manifest.",
+        "out/runs/0123456789ab/model exported",
+    )
+    one.add_argument("model", type=Path, help="a model folder")
+    one.add_argument("out", type=Path, help="a new folder")
 
 
 def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -60,6 +69,13 @@ def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
         sys.stdout.reconfigure(encoding="utf-8")
     print(as_csv(offers, options.raw), end="")
     return None
+
+
+def export(options: argparse.Namespace) -> dict[str, Any]:
+    from srtlib.serving.export import export_model
+
+    folder = export_model(options.model, options.out)
+    return {path.name: f"{path.stat().st_size:,} bytes" for path in sorted(folder.iterdir())}
 
 
 def _ids(path: Path | None, encoding: str) -> "pd.Series | None":

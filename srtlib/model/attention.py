@@ -55,7 +55,7 @@ class Block(nn.Module):
         dropout = self.attention_dropout if self.training else 0.0
         qkv = self.qkv(x)
         if self.qk_norms or self.rotary:
-            q, k, v = qkv.view(len(x), 3, self.n_heads, -1).unbind(1)
+            q, k, v = qkv.unflatten(1, (3, self.n_heads, -1)).unbind(1)
             if self.qk_norms:
                 q, k = self.qk_norms[0](q), self.qk_norms[1](k)
             if self.rotary:

@@ -1,3 +1,4 @@
+from . import export as export
 from . import filters as filters
 from . import histories as histories
 from . import recommender as recommender

@@ -107,3 +107,14 @@ def test_candidates_and_what_is_excluded_come_from_files(
     assert {row["item_id"] for row in offers} == {"i3", "i8"}
     assert main([*command, str(tmp_path / "bad.csv")]) == 1
     assert capsys.readouterr().err == f"srt: {tmp_path / 'bad.csv'}: no column item_id; found id\n"
+
+
+def test_export_writes_a_folder_once(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxscript", reason="the extra srtlib[export] is not installed")
+    capsys.readouterr()
+    assert main(["export", model, str(tmp_path / "out"), "--json"]) == 0
+    written = capsys.readouterr()
+    assert set(json.loads(written.out)) == {path.name for path in (tmp_path / "out").iterdir()}
+    assert written.err == ""
+    assert main(["export", model, str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.endswith("is there already; expected the path of a new folder\n")
