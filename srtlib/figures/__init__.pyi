@@ -20,6 +20,7 @@ from .scaling import scaling_curves as scaling_curves
 from .studies import loss_and_metric as loss_and_metric
 from .studies import recipes_compared as recipes_compared
 from .studies import rollout as rollout
+from .studies import seed_spread as seed_spread
 from .studies import variations as variations
 from .style import LABELS as LABELS
 from .style import STYLE as STYLE

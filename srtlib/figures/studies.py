@@ -25,6 +25,7 @@ from srtlib.figures.style import (
     kind_tint,
     label,
     log_norm,
+    log_ticks,
     short,
     styled,
 )
@@ -194,4 +195,30 @@ def variations(summary: pd.DataFrame, metric: str = "NDCG@10") -> Figure:
     ax.set_yticks(rows, summary["variation"])
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@styled
+def seed_spread(rows: pd.DataFrame, x: str = "n_interactions", colour: str = "d_model") -> Figure:
+    """How far runs that differ in their seed alone lie from their mean.
+
+    Args:
+        rows: as from `runs.seed_spread`.
+        x: a column: size of something. Runs at the same x are drawn side by side.
+        colour: a column of a few ordered values.
+    """
+    figure, ax = plt.subplots()
+    groups = list(rows.groupby(colour))
+    for i, (value, group) in enumerate(groups):
+        place = 10 ** (0.25 * ((i + 0.5) / len(groups) - 0.5))
+        tint = VIRIDIS(i / max(len(groups) - 1, 1))
+        ax.plot(
+            group[x] * place, group["off"], MARKERS[i % 7], color=tint, alpha=0.8, label=f"{label(colour)} {value:,}"
+        )
+    ax.axhline(0, color=INK, linewidth=1)
+    edge = 1.15 * rows["off"].abs().max()
+    ax.set(xscale="log", xlabel=label(x), ylabel="run / mean of its seeds \N{MINUS SIGN} 1", ylim=(-edge, edge))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if edge > 0.04 else 1))
+    log_ticks(ax)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure

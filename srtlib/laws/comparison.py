@@ -148,6 +148,50 @@ def compare_data_forms(
     return hold_out(fitted, y=beyond[columns.quality], N=beyond[columns.size], D=beyond[columns.data])
 
 
+def compare_sizes(
+    table: pd.DataFrame,
+    columns: Columns = RUNS,
+    blocks: str = "params_non_embedding",
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Does it predict better to tell the parameters of the text table from those of the blocks?
+
+    Args:
+        table: one row per run, as from `runs.table`.
+        columns: its columns.
+        blocks: parameters outside the text table; the table's are all others.
+        n_resamples: of the bootstrap behind the bands.
+        seed: of that bootstrap.
+
+    Returns:
+        The table of `hold_out` for laws fitted below the top decade of compute and tried on it, with what they call
+        `size`: all parameters, either part alone, or both parts by a power each (`split_power`).
+
+    Raises ValueError where all runs lie within one decade, and where too few lie below.
+    """
+    check_table(table, (columns.compute, columns.quality, columns.size, columns.data, blocks))
+    sizes = table[columns.size].astype(float)
+    parts = table.assign(N=sizes, blocks=table[blocks].astype(float), text=sizes - table[blocks])
+    below = parts[columns.compute] <= _below_top_decade(parts, columns.compute)[columns.compute].max()
+    rows = []
+    for size, form, names in (
+        ("all parameters", "additive_power", {"N": "N"}),
+        ("blocks", "additive_power", {"N": "blocks"}),
+        ("text table", "additive_power", {"N": "text"}),
+        ("blocks and text table", "split_power", {"N": "blocks", "T": "text"}),
+    ):
+        inputs: Any = {letter: parts[name] for letter, name in {**names, "D": columns.data}.items()}
+        fitted = {letter: values[below] for letter, values in inputs.items()}
+        y = parts[columns.quality]
+        law = fit(form, y=y[below], metric=True, n_resamples=n_resamples, seed=seed, **fitted)
+        tried = {letter: values[~below] for letter, values in inputs.items()}
+        rows.append(hold_out([law], y=y[~below], **tried).assign(size=size))
+    found = pd.concat(rows).sort_values("rmse_held_out", ignore_index=True)
+    return found[["size", *found.columns.drop("size")]]
+
+
 def fit_data_law(
     form: str,
     table: pd.DataFrame,

@@ -112,6 +112,7 @@ def fit(
     C: npt.ArrayLike | None = None,
     U: npt.ArrayLike | None = None,
     epochs: npt.ArrayLike | None = None,
+    T: npt.ArrayLike | None = None,
     run: npt.ArrayLike | None = None,
     metric: bool = False,
     loss: Loss = "huber",
@@ -131,6 +132,7 @@ def fit(
         C: compute.
         U: unique data.
         epochs: passes over it, at least 1.
+        T: parameters of the table of texts, where a form tells them from N.
         run: labels of whole runs, which the bootstrap draws; default: every point is a run.
         metric: True for a bounded metric that grows, else a loss that falls.
         loss: `huber`, `lad` (least absolute deviations) or `lsq` (least squares), summed.
@@ -152,7 +154,7 @@ def fit(
     """
     chosen = form_named(form)
     values = numbers("y", y)
-    x = log_inputs(chosen, {"N": N, "D": D, "C": C, "U": U, "epochs": epochs})
+    x = log_inputs(chosen, {"N": N, "D": D, "C": C, "U": U, "epochs": epochs, "T": T})
     names = np.arange(len(values)) if run is None else np.asarray(run)
     lengths = {"y": len(values), "run": len(names)} | {name: len(v) for name, v in x.items()}
     if len(set(lengths.values())) > 1:

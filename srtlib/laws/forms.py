@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 Array = npt.NDArray[np.float64]
-Inputs = Mapping[str, Array]  # ln N, ln D, ln C, ln U and epochs, each (n,)
+Inputs = Mapping[str, Array]  # ln N, ln T, ln D, ln C, ln U and epochs, each (n,)
 Value = Callable[[Array, Inputs, int], tuple[Array, Array]]
 
 EXPONENT = (0.01, 3.0)  # where an exponent is looked for; one that ends on either edge is flagged
@@ -140,6 +140,14 @@ def _additive_power(theta: Array, x: Inputs, sign: int) -> tuple[Array, Array]:
     return E + A + B, np.stack([E, A, B, -A * x["N"], -B * x["D"]], -1)
 
 
+def _split_power(theta: Array, x: Inputs, sign: int) -> tuple[Array, Array]:
+    k, kappa = theta[..., None, 1], theta[..., None, 4]
+    y, jacobian = _additive_power(theta[..., [0, 2, 3, 5, 6]], x, sign)
+    K = sign * np.exp(k - kappa * x["T"])
+    columns = [jacobian[..., :1], K[..., None], jacobian[..., 1:3], (-K * x["T"])[..., None], jacobian[..., 3:]]
+    return y + K, np.concatenate(columns, -1)
+
+
 def _additive_power_log_data(theta: Array, x: Inputs, sign: int) -> tuple[Array, Array]:
     E, a, b, alpha = np.moveaxis(theta, -1, 0)[..., None]
     A = sign * np.exp(a - alpha * x["N"])
@@ -190,6 +198,13 @@ FORMS: dict[str, Form] = {
             ("E + A / N^alpha - B ln D", "E - A / N^alpha + B ln D"), _additive_power_log_data,
             logs=("A",), grid={"alpha": SLOPES}, bounds={"alpha": EXPONENT},
             shift=_SHIFT_N | {"E": ("B", "D", "sign")},
+        ),
+        Form(
+            "split_power", ("N", "T", "D"), ("E", "K", "A", "B", "kappa", "alpha", "beta"),
+            ("E + K / T^kappa + A / N^alpha + B / D^beta", "E - K / T^kappa - A / N^alpha - B / D^beta"), _split_power,
+            logs=("E", "K", "A", "B"), grid={"kappa": SLOPES, "alpha": SLOPES, "beta": SLOPES},
+            bounds={"kappa": EXPONENT, "alpha": EXPONENT, "beta": EXPONENT},
+            shift=_SHIFT_N | {"K": ("kappa", "T", 1), "B": ("beta", "D", 1)},
         ),
         Form(
             "data_constrained", ("N", "U", "epochs"), ("E", "A", "B", "alpha", "beta", "R_star"),

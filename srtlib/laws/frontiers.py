@@ -115,6 +115,25 @@ def frontier(curves: pd.DataFrame, columns: Columns = CURVES, metric: bool = Tru
     return table.merge(groups[constant].first(), left_on=run, right_index=True, how="left")
 
 
+def effective_runs(best: pd.DataFrame, columns: Columns = CURVES) -> float:
+    """How many runs a frontier rests on: 1 / the sum of squares of their shares of its length in ln compute.
+
+    Args:
+        best: as from `frontier`.
+        columns: its columns.
+
+    A run holds the frontier from where it renews it until another does. One run alone gives 1; n equal shares give n.
+
+    >>> best = pd.DataFrame({"flops": [1.0, 10.0, 100.0], "run_id": ["a", "b", "b"]})
+    >>> effective_runs(best)
+    2.0
+    """
+    check_table(best, (columns.compute, columns.run))
+    lengths = np.append(np.diff(np.log(best[columns.compute].to_numpy(float))), 0.0)
+    held = pd.Series(lengths).groupby(best[columns.run].to_numpy()).sum().to_numpy()
+    return float(held.sum() ** 2 / (held**2).sum()) if held.sum() > 0 else 1.0
+
+
 def pareto(runs: pd.DataFrame, columns: Columns = CURVES, metric: bool = True) -> pd.DataFrame:
     """The runs that no other run beats at the same or a lower compute, cheapest first.
 

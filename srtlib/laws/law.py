@@ -91,7 +91,9 @@ class Law:
     def formula(self) -> str:
         return FORMS[self.form].formulas[self.metric]
 
-    def predict(self, N: Any = None, D: Any = None, C: Any = None, U: Any = None, epochs: Any = None) -> Any:
+    def predict(
+        self, N: Any = None, D: Any = None, C: Any = None, U: Any = None, epochs: Any = None, T: Any = None
+    ) -> Any:
         """Prediction at each point of the inputs that the form needs (a float for scalars).
 
         Args:
@@ -100,12 +102,14 @@ class Law:
             C: compute.
             U: unique data.
             epochs: passes over it.
+            T: parameters of the table of texts, where a form tells them from N.
 
         Raises ValueError where one is missing, or not positive and finite.
         """
-        x = log_inputs(FORMS[self.form], {"N": N, "D": D, "C": C, "U": U, "epochs": epochs})
+        inputs = {"N": N, "D": D, "C": C, "U": U, "epochs": epochs, "T": T}
+        x = log_inputs(FORMS[self.form], inputs)
         y = FORMS[self.form].predict(np.array(list(self.params.values())), x, self.sign)
-        given = [v for v in (N, D, C, U, epochs) if v is not None]
+        given = [v for v in inputs.values() if v is not None]
         return float(y[0]) if all(np.ndim(v) == 0 for v in given) else y
 
     @property

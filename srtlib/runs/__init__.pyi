@@ -6,6 +6,7 @@ from .effects import best_runs as best_runs
 from .effects import effects_of_variations as effects_of_variations
 from .effects import over_seeds as over_seeds
 from .effects import paired_effects as paired_effects
+from .effects import seed_spread as seed_spread
 from .effects import summarise_effects as summarise_effects
 from .store import Run as Run
 from .store import RunLockedError as RunLockedError

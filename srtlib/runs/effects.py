@@ -128,3 +128,40 @@ def over_seeds(table: pd.DataFrame, by: str | list[str], columns: Sequence[str],
     half = stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * first.std() / np.sqrt(n)
     bounds = {"seeds": n, "low": mean[columns[0]] - half, "high": mean[columns[0]] + half}
     return pd.concat([pd.DataFrame(bounds), mean], axis=1).reset_index()
+
+
+def seed_spread(
+    table: pd.DataFrame,
+    metric: str = "valid_ndcg@5",
+    design: tuple[str, ...] = (
+        "recipe",
+        "n_interactions",
+        "d_model",
+        "n_layers",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+    ),
+) -> pd.DataFrame:
+    """How far runs that differ in their seed alone lie from each other.
+
+    Args:
+        table: one row per run, as from `runs.table`.
+        metric: a column of positive numbers.
+        design: the columns in which such runs are equal.
+
+    Returns:
+        One row per run of the groups of two or more seeds: the design, `seed`, the metric, `seeds` of its group,
+        `mean` over them and `off` = metric / mean - 1. Their pooled standard deviation is sqrt(sum off^2 / (rows -
+        groups)).
+
+    >>> columns = {"n_interactions": 9, "d_model": [8, 8, 16], "seed": [0, 1, 0], "valid_ndcg@5": [0.09, 0.11, 0.2]}
+    >>> seed_spread(pd.DataFrame(columns), design=("n_interactions", "d_model"))["off"].round(3).tolist()
+    [-0.1, 0.1]
+    """
+    groups = table.groupby(list(design), sort=False, dropna=False)
+    rows = table[[*design, "seed", metric]].assign(
+        seeds=groups["seed"].transform("nunique"), mean=groups[metric].transform("mean")
+    )
+    rows = rows[rows["seeds"] > 1].reset_index(drop=True)
+    return rows.assign(off=rows[metric] / rows["mean"] - 1)

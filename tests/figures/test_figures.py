@@ -123,6 +123,11 @@ def make_variations() -> pd.DataFrame:
     return table.assign(pairs=[3, 1, 1], low=[0.3, np.nan, np.nan], high=[0.4, np.nan, np.nan])
 
 
+def make_seeds() -> pd.DataFrame:
+    rows = [(n, d, 0.03 * (s - 1)) for n in (8_000, 85_000, 2_700_000) for d in (8, 64, 256) for s in range(3)]
+    return pd.DataFrame(rows, columns=["n_interactions", "d_model", "off"])
+
+
 def every_figure() -> dict[str, Callable[[], Figure]]:
     curves, points, pairs = make_curves(), make_points(), make_pairs()
     frontier = pd.DataFrame({"flops": [1e12, 1e15], "valid_ndcg@5": [0.01, 0.06]})
@@ -157,6 +162,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
             make_losses(), fitted=make_losses().assign(fitted=lambda t: t["valid_ndcg@5"])
         ),
         "variations": lambda: figures.variations(make_variations()),
+        "seeds": lambda: figures.seed_spread(make_seeds()),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }
 
@@ -378,6 +384,16 @@ def test_variations_stand_in_order_and_single_seeds_apart() -> None:
     several, single = ax.lines[:2]
     assert several.get_xdata().tolist() == [0.36]
     assert sorted(single.get_xdata()) == [-0.06, 0.01]
+
+
+def test_seeds_stand_at_their_distance_from_the_mean_by_width() -> None:
+    rows = make_seeds()
+    *drawn, zero = figures.seed_spread(rows).axes[0].lines
+    assert set(zero.get_ydata()) == {0}
+    for line, (width, group) in zip(drawn, rows.groupby("d_model"), strict=True):
+        assert line.get_label() == f"width {width}"
+        assert line.get_ydata().tolist() == group["off"].tolist()
+        np.testing.assert_allclose(line.get_xdata(), group["n_interactions"], rtol=0.35)
 
 
 def test_one_run_is_enough_for_every_figure() -> None:

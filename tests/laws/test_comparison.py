@@ -1,6 +1,7 @@
 """Tables about fitted laws, against values computed by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from srtlib import laws
@@ -51,3 +52,18 @@ def test_hold_out_by_hand(law: Law) -> None:
     assert row["coverage"] == pytest.approx(((low <= observed) & (observed <= high)).mean())
     assert table.loc["power", "bias"] == pytest.approx(np.mean(0.1 - observed), abs=1e-6)
     assert row["rmse"] == law.rmse
+
+
+def test_what_the_quality_rests_on_predicts_best() -> None:
+    """Quality of two parts with powers of their own; a law of their sum cannot know which part a model has."""
+    rng = np.random.default_rng(0)
+    text, blocks, data = (10 ** rng.uniform(low, low + 2, 120) for low in (5, 4, 4))
+    quality = 0.2 - 3 / text**0.35 - 2 / blocks**0.5 - 1.5 / data**0.3
+    table = pd.DataFrame({"params_total": text + blocks, "params_non_embedding": blocks, "n_interactions": data})
+    table = table.assign(flops=6 * (text + blocks) * data, **{"valid_ndcg@5": quality})
+    found = comparison.compare_sizes(table, n_resamples=20)
+    assert found["size"].iloc[0] == "blocks and text table"
+    assert found["rmse_held_out"].iloc[0] < found["rmse_held_out"].iloc[1] / 20
+    assert set(found["size"]) == {"all parameters", "blocks", "text table", "blocks and text table"}
+    alone = table.assign(**{"valid_ndcg@5": 0.2 - 2 / blocks**0.5 - 1.5 / data**0.3})
+    assert "blocks" in comparison.compare_sizes(alone, n_resamples=20)["size"].iloc[0]

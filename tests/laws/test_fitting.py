@@ -7,6 +7,7 @@ from scipy.optimize import least_squares, minimize
 from scipy.special import huber, logsumexp
 
 from srtlib import laws
+from srtlib.laws.forms import FORMS, Form
 
 TRUTH = {"E": 1.817, "A": 482.0, "B": 2085.0, "alpha": 0.348, "beta": 0.366}
 
@@ -166,6 +167,30 @@ def test_data_found_lawsof_a_metric_are_recovered() -> None:
     y = 0.05 - 18.56 / N**0.376 + 0.008 * np.log(D)
     law = laws.fit("additive_power_log_data", y=y, N=N, D=D, metric=True)
     assert law.params == pytest.approx({"E": 0.05, "A": 18.56, "B": 0.008, "alpha": 0.376}, rel=0.02)
+
+
+def test_text_table_and_blocks_are_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    T, N, D = 10 ** rng.uniform(5, 8, 150), 10 ** rng.uniform(4, 7, 150), 10 ** rng.uniform(4, 7, 150)
+    truth = {"E": 0.2, "K": 3.0, "A": 2.0, "B": 1.5, "kappa": 0.35, "alpha": 0.5, "beta": 0.3}
+    y = 0.2 - 3 / T**0.35 - 2 / N**0.5 - 1.5 / D**0.3
+    law = laws.fit("split_power", y=y, N=N, D=D, T=T, metric=True)
+    assert law.params == pytest.approx(truth, rel=0.02)
+    assert law.predict(N=1e6, D=1e6, T=1e7) == pytest.approx(0.2 - 3 / 1e7**0.35 - 2 / 1e3 - 1.5 / 1e6**0.3)
+    with pytest.raises(ValueError, match="split_power needs N, T, D; T was not given"):
+        laws.fit("split_power", y=y, N=N, D=D, metric=True)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: form.name)
+def test_jacobians_are_the_differences(form: Form, sign: int) -> None:
+    rng = np.random.default_rng(0)
+    x = {name: rng.uniform(1, 5, 9) for name in form.inputs}
+    theta = rng.uniform(0.1, 0.6, len(form.params))
+    for i, column in enumerate(form.value(theta, x, sign)[1].T):
+        step = 1e-6 * np.eye(len(theta))[i]
+        ahead, behind = (form.value(theta + side * step, x, sign)[0] for side in (1, -1))
+        np.testing.assert_allclose(column, (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8)
 
 
 def test_repeated_epochs_are_worth_less() -> None:

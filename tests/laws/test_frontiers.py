@@ -226,3 +226,20 @@ def test_an_approach_that_cannot_answer_does_not_count() -> None:
     assert "isoflop" not in few.approach
     with pytest.raises(ValueError, match=r"no approach found an optimum: .*lacks params_total"):
         allocation.combined(generated().drop(columns="params_total"))
+
+
+def test_a_frontier_rests_on_the_runs_that_hold_it() -> None:
+    """Three runs end to end hold a half, a quarter and a quarter of the decades; one more is never on it."""
+    parts = [("a", [1, 100], 0.1), ("b", [100, 1000], 0.2), ("c", [1000, 10_000], 0.3), ("d", [1, 10_000], 0.01)]
+    curves = pd.concat(
+        [
+            pd.DataFrame(
+                {"run_id": run, "flops": np.geomspace(*ends, 50), "valid_ndcg@5": np.linspace(q, q + 0.09, 50)}
+            )
+            for run, ends, q in parts
+        ]
+    )
+    curves.loc[curves["run_id"] == "d", "valid_ndcg@5"] /= 10
+    found = frontiers.effective_runs(frontiers.frontier(curves))
+    assert found == pytest.approx(1 / (0.5**2 + 2 * 0.25**2), rel=0.01)
+    assert frontiers.effective_runs(frontiers.frontier(curves[:50])) == 1

@@ -81,3 +81,18 @@ def test_effects_of_variations_pair_runs_of_the_same_design() -> None:
     assert (row["variation"], row["pairs"], row["worse"], row["effect"]) == ("wider", 4, 0, pytest.approx(0.1))
     with pytest.raises(ValueError, match="no run of the variation 'usual'; there are base, wider"):
         runs.effects_of_variations(pd.DataFrame(rows), base="usual")
+
+
+def test_the_spread_of_seeds_is_that_within_designs() -> None:
+    """Means differ tenfold between designs, seeds by 4% within; single runs have no spread."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"n_interactions": n, "d_model": d, "seed": seed, "valid_ndcg@5": level * (1 + 0.04 * rng.normal())}
+        for i, (n, d) in enumerate([(n, d) for n in range(20) for d in (8, 16)])
+        for seed, level in enumerate([0.01 * (1 + i)] * 10)
+    ]
+    alone = {"n_interactions": 99, "d_model": 8, "seed": 0, "valid_ndcg@5": 0.5}
+    found = runs.seed_spread(pd.DataFrame([*rows, alone]), design=("n_interactions", "d_model"))
+    assert len(found) == len(rows)
+    assert found.groupby(["n_interactions", "d_model"])["off"].mean().tolist() == pytest.approx([0] * 40, abs=1e-12)
+    assert np.sqrt((found["off"] ** 2).sum() / (400 - 40)) == pytest.approx(0.04, rel=0.1)
