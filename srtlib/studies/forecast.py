@@ -10,9 +10,10 @@ import torch
 
 from srtlib.data.dataset import Dataset
 from srtlib.evaluation import evaluate
+from srtlib.model.flops import training_flops
 from srtlib.params import Recipe
 from srtlib.studies.experiments import Experiment
-from srtlib.training.trainer import Trainer
+from srtlib.training.trainer import Trainer, mixed_seed
 
 STEPS = 4  # the first of them warms up
 
@@ -50,15 +51,21 @@ def measure(experiment: Experiment, store: Path, device: str) -> Cost:
 
 
 def flops_per_target(recipe: Recipe, dataset: Dataset) -> float:
-    """Exact training FLOPs per target, over the first steps of a training.
+    """Exact training FLOPs per target, counted over the first batches of a training; nothing is computed on them.
 
     Args:
         recipe: model and training.
         dataset: what is trained on.
     """
     trainer = Trainer(recipe, dataset, dataset, Path("nowhere"), None, None, torch.device("cpu"))
-    n, flops, _ = _few_steps(trainer)
-    return flops / n
+    epoch, targets, flops = trainer.epoch(), 0, 0
+    for i in range(min(1, len(epoch) - 1), min(STEPS, len(epoch))):
+        torch.manual_seed(mixed_seed(recipe.train.seed, i, 2))  # the negatives of that step
+        batch = epoch.batch(i)
+        negatives = trainer.loss.draw(trainer.sampler, len(batch.targets))
+        targets += len(batch.targets)
+        flops += training_flops(recipe.model, trainer.loss.shape(batch, negatives))
+    return flops / targets
 
 
 def _few_steps(trainer: Trainer) -> tuple[float, float, float]:

@@ -86,6 +86,18 @@ class Objective(nn.Module):
         loss = self.loss(Scored(outputs, vectors, targets, candidates, target_rows, rows, log_q), self.params)
         return loss, self._shape(batch, used, candidates.shape[-1])
 
+    def shape(self, batch: Batch, negative_ids: Tensor) -> BatchShape:
+        """What `forward` computes on, by itself.
+
+        Args:
+            batch: what is learnt from.
+            negative_ids: int64, as from `draw`.
+        """
+        if self.loss.whole_catalogue:
+            return self._shape(batch, torch.arange(self.n_items, device=batch.items.device), self.n_items)
+        used = torch.unique(torch.cat([batch.items.long(), batch.targets.long(), negative_ids.flatten()]))
+        return self._shape(batch, used, negative_ids.shape[-1])
+
     def _shape(self, batch: Batch, used: Tensor, n_scored: int) -> BatchShape:
         return BatchShape(
             tokens=batch.layout.n_tokens,

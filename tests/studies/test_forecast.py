@@ -35,6 +35,18 @@ def test_flops_are_those_that_the_run_will_record(folder: str, tmp_path: Path) -
         assert summary["wall_s"] / 20 < cost.seconds
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"objective": "full_softmax"}, {"supervise": "last", "batch_size": 16}], ids=str
+)
+def test_flops_per_target_are_those_of_a_whole_run(folder: str, tmp_path: Path, settings: dict[str, object]) -> None:
+    study = STUDY.model_copy(update={"train": {**STUDY.train, **settings}})
+    for experiment in scaling_experiments(study, folder):
+        sample, panel = experiment.data()
+        _, summary = train(experiment.recipe, sample, tmp_path, panel=panel, progress_bar=False)
+        found = forecast.flops_per_target(experiment.recipe, sample)
+        assert found == pytest.approx(summary["flops"] / summary["targets_seen"], rel=0.2)
+
+
 def test_the_forecast_of_a_sweep_is_of_what_is_left(folder: str, tmp_path: Path) -> None:
     """Longest first; a run that cannot begin has no cost, and nothing is recorded."""
     experiments = scaling_experiments(STUDY, folder)
