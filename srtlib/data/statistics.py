@@ -98,6 +98,33 @@ def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.Data
     return tidy({"vocabulary": sum(sizes.values()), **sizes, "tokens": sum(map(len, bags.ids.values()))})
 
 
+def entropies(dataset: Dataset) -> pd.DataFrame:
+    """How uncertain the next item is, in bits, in the training part of the sequences, for each part of a pool.
+
+    Columns: part (empty where this is no pool), `transitions` (pairs of neighbours), `item_entropy` (of the next item,
+    its popularity alone being known) and `next_item_entropy` (the last item being known too). Both are the plug-in
+    estimate with the correction of Miller & Madow (1955); where most pairs occur once, it lies far below the truth.
+    """
+    user = np.repeat(np.arange(dataset.n_users), np.diff(dataset.offsets))
+    place = np.arange(dataset.n_interactions)
+    known = place[(place > dataset.offsets[user]) & (place < dataset.train_ends[user])]
+    parts = dataset.user_parts[user[known]]
+    rows = []
+    for part in dict.fromkeys(parts):
+        of_part = known[parts == part]
+        last, following = dataset.items[of_part - 1].astype(np.int64), dataset.items[of_part]
+        alone = _entropy(last)
+        rows.append([part, len(of_part), _entropy(following), _entropy(last * dataset.n_items + following) - alone])
+    return pd.DataFrame(rows, columns=["part", "transitions", "item_entropy", "next_item_entropy"])
+
+
+def _entropy(values: np.ndarray) -> float:
+    """In bits, corrected for what a sample of this size misses."""
+    counts = np.unique(values, return_counts=True)[1]
+    shares = counts / counts.sum()
+    return float(-(shares * np.log2(shares)).sum() + (len(counts) - 1) / (2 * counts.sum() * np.log(2)))
+
+
 def growth(dataset: Dataset, n_interactions: list[int], seed: int = 0) -> pd.DataFrame:
     """How a catalogue grows with its users: one row per nested sample of users.
 

@@ -1,6 +1,7 @@
 from . import allocation as allocation
 from . import columns as columns
 from . import comparison as comparison
+from . import covariates as covariates
 from . import efficiency as efficiency
 from . import estimators as estimators
 from . import fitting as fitting

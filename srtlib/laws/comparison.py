@@ -114,7 +114,7 @@ def compare_forms(
 
     Raises ValueError where all runs lie within one decade.
     """
-    below, full = _below_top_decade(curves, columns.compute), frontier(curves, columns)
+    below, full = curves[below_top_decade(curves, columns.compute)], frontier(curves, columns)
     beyond = full[full[columns.compute] > below[columns.compute].max()]
     fitted = [fit_frontier(form, below, columns, n_resamples=n_resamples, seed=seed) for form in forms]
     return hold_out(fitted, y=beyond[columns.quality], C=beyond[columns.compute])
@@ -142,8 +142,8 @@ def compare_data_forms(
 
     Raises ValueError where all runs lie within one decade.
     """
-    below = _below_top_decade(table, columns.compute)
-    beyond = table[table[columns.compute] > below[columns.compute].max()]
+    fitted_to = below_top_decade(table, columns.compute)
+    below, beyond = table[fitted_to], table[~fitted_to]
     fitted = [fit_data_law(form, below, columns, n_resamples=n_resamples, seed=seed) for form in forms]
     return hold_out(fitted, y=beyond[columns.quality], N=beyond[columns.size], D=beyond[columns.data])
 
@@ -174,7 +174,7 @@ def compare_sizes(
     check_table(table, (columns.compute, columns.quality, columns.size, columns.data, blocks))
     sizes = table[columns.size].astype(float)
     parts = table.assign(N=sizes, blocks=table[blocks].astype(float), text=sizes - table[blocks])
-    below = parts[columns.compute] <= _below_top_decade(parts, columns.compute)[columns.compute].max()
+    below = below_top_decade(parts, columns.compute)
     rows = []
     for size, form, names in (
         ("all parameters", "additive_power", {"N": "N"}),
@@ -218,10 +218,18 @@ def fit_data_law(
     return fit(form, y=y, N=N, D=D, metric=metric, n_resamples=n_resamples, seed=seed)
 
 
-def _below_top_decade(table: pd.DataFrame, compute: str) -> pd.DataFrame:
+def below_top_decade(table: pd.DataFrame, compute: str) -> pd.Series:
+    """Which rows spent at most a tenth of the most that any did.
+
+    Args:
+        table: of runs, or evaluations.
+        compute: a column.
+
+    Raises ValueError where none did: all runs lie within one decade.
+    """
     check_table(table, (compute,))
-    below = table[table[compute] <= table[compute].max() / 10]
-    if below.empty:
+    below = table[compute] <= table[compute].max() / 10
+    if not below.any():
         raise ValueError(
             f"all runs lie within one decade of {compute}: no form can be tried on a decade held out; name one"
         )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from srtlib.data.dataset import Dataset
-from srtlib.data.statistics import describe, growth, vocabulary
+from srtlib.data.statistics import describe, entropies, growth, vocabulary
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -53,3 +53,26 @@ def test_vocabulary_is_bounded_and_counts_both_fields(tables: Tables) -> None:
     found = dict(vocabulary(tables[1], 60).itertuples(index=False))
     assert found["vocabulary"] == found["vocabulary_title"] + found["vocabulary_brand"]
     assert 0 < found["vocabulary_brand"] < found["vocabulary_title"] <= 60
+
+
+def test_entropies_are_those_of_a_known_chain() -> None:
+    """Part a: the next of eight items is the one after the last, with probability 1/4 the one after that; b: any."""
+    rng = np.random.default_rng(0)
+    users, length = 400, 60
+    steps = rng.choice([1, 2], p=[0.75, 0.25], size=(users, length)).cumsum(1) % 8
+    items = np.concatenate([steps, 8 + rng.integers(0, 8, size=(users, length))])
+    ids = [f"{part}/{i}" for part in "ab" for i in range(users)]
+    catalogue = pd.DataFrame({"item_id": [f"{part}/{i}" for part in "ab" for i in range(8)], "title": "x"})
+    dataset = Dataset(
+        name="pool", user_ids=np.array(ids), offsets=np.arange(0, 2 * users * length + 1, length), parts=("a", "b"),
+        items=items.ravel().astype(np.int32), catalogue=catalogue,
+    )  # fmt: skip
+    table = entropies(dataset).set_index("part")
+    assert table["transitions"].tolist() == [users * (length - 3)] * 2  # without the two held out, and the first
+    assert table["item_entropy"].tolist() == pytest.approx([3, 3], abs=0.01)
+    chain = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))
+    assert table["next_item_entropy"].tolist() == pytest.approx([chain, 3], abs=0.01)
+    whole = Dataset(**{**vars(dataset), "parts": ()})
+    (row,) = entropies(whole).to_dict("records")
+    assert (row["part"], row["transitions"]) == ("", 2 * users * (length - 3))
+    assert row["item_entropy"] == pytest.approx(4, abs=0.01)
