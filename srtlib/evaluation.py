@@ -35,12 +35,24 @@ def metrics(ranks: np.ndarray, ks: Sequence[int] = (5, 10)) -> dict[str, float]:
     >>> metrics(np.array([1.0, 3.0, 11.0]), ks=(5,))["ndcg@5"]
     0.5
     """
-    table: dict[str, float] = {}
+    return {name: float(values.mean()) for name, values in metrics_of_users(ranks, ks).items()}
+
+
+def metrics_of_users(ranks: np.ndarray, ks: Sequence[int] = (5, 10)) -> dict[str, np.ndarray]:
+    """Each user's NDCG, HR and MRR at each k, float [users], by the names of `metrics`.
+
+    Args:
+        ranks, ks: as in `metrics`.
+
+    >>> metrics_of_users(np.array([1.0, 3.0, 11.0]), ks=(5,))["ndcg@5"].tolist()
+    [1.0, 0.5, 0.0]
+    """
+    table: dict[str, np.ndarray] = {}
     for k in ks:
         inside = ranks <= k
-        table[f"ndcg@{k}"] = float(np.mean(inside / np.log2(1 + ranks)))
-        table[f"hr@{k}"] = float(np.mean(inside))
-        table[f"mrr@{k}"] = float(np.mean(inside / ranks))
+        table[f"ndcg@{k}"] = inside / np.log2(1 + ranks)
+        table[f"hr@{k}"] = inside.astype(float)
+        table[f"mrr@{k}"] = inside / ranks
     return table
 
 

@@ -1,4 +1,4 @@
-"""The command line: srt data | train | sweep | evaluate | recommend | plan."""
+"""The command line: srt data | train | sweep | evaluate | compare | recommend | export | plan."""
 
 import lazy_loader
 

@@ -1,14 +1,25 @@
-"""srt train | sweep | evaluate."""
+"""srt train | sweep | evaluate | compare."""
 
 import argparse
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from srtlib.cli.arguments import Commands, Result, count, duration, setting
 from srtlib.params import Architecture, load_params, parse
 from srtlib.paths import runs_root
 from srtlib.recipes import RECIPES, recipe_for
+
+if TYPE_CHECKING:
+    from srtlib.data.dataset import Dataset
+    from srtlib.model.srt import SRT
+
+RANKINGS = {"valid": "valid, all items", "valid_final": "last valid, all items"} | {
+    "test": "test, all items",
+    "test_unseen": "test, new items",
+}  # what a reader of a summary is told
 
 
 def add_to(commands: Commands) -> None:
@@ -55,15 +66,30 @@ def add_to(commands: Commands) -> None:
     one = commands.add(
         "evaluate",
         evaluate,
-        "Evaluate a trained model on a data set.",
+        "Evaluate a trained model on a data set, among all items and among those new to the user.",
         "--model out/runs/0123456789ab/model --dataset synthetic --json",
     )
     one.add_argument("--model", type=Path, required=True, help="a model folder")
+    _add_judging(one)
+
+    one = commands.add(
+        "compare",
+        compare,
+        "Two models on the same users: paired differences with intervals (bootstrap over users).",
+        "out/runs/0123456789ab/model out/runs/ba9876543210/model --dataset synthetic",
+    )
+    one.add_argument("models", type=Path, nargs=2, metavar="model", help="model folders")
+    _add_judging(one)
+    one.add_argument("--resamples", type=count, default=2000, help="of the users")
+
+
+def _add_judging(one: argparse.ArgumentParser) -> None:
+    """What a judgement is made of."""
     one.add_argument("--dataset", required=True, help="a name or a folder")
     one.add_argument("--split", choices=["valid", "test"], default="test")
     one.add_argument("--seed", type=int, default=0, help="of the data set, as in srt train")
     one.add_argument("--protocol", default="full", help="full, sampled:10000 or paper:10000")
-    one.add_argument("--exclude-seen", action="store_true", help="leave the user's history out of the candidates")
+    one.add_argument("--k", type=count, nargs="+", default=[5, 10], help="lengths of the list that is looked at")
 
 
 def train(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -77,7 +103,9 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
     settings = dict(map(setting, options.set))
     recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
     _, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
-    return summary if distributed.rank() == 0 else None
+    if distributed.rank() != 0:
+        return None
+    return summary if options.json else {RANKINGS.get(name, name): value for name, value in summary.items()}
 
 
 def sweep(options: argparse.Namespace) -> Result:
@@ -106,15 +134,39 @@ def sweep(options: argparse.Namespace) -> Result:
     if table.empty:
         return result
     best = table.sort_values("valid_ndcg@5").iloc[-1]
-    return {**result, "best": best["run_id"], "test_ndcg@5": best["test_ndcg@5"]}
+    shown = {f"{RANKINGS[part]}, ndcg@5": best[f"{part}_ndcg@5"] for part in ("test", "test_unseen")}
+    return {**result, "best": best["run_id"], **shown}
 
 
-def evaluate(options: argparse.Namespace) -> dict[str, float]:
-    from srtlib import evaluation
+def evaluate(options: argparse.Namespace) -> pd.DataFrame:
+    from srtlib.studies.judging import assess
+
+    dataset = _dataset(options)
+    return assess(_model(options.model, dataset), dataset, options.split, options.protocol, options.k)
+
+
+def compare(options: argparse.Namespace) -> pd.DataFrame:
+    from srtlib.studies import judging
+
+    dataset = _dataset(options)
+    first, second = options.models
+    if first == second:
+        raise ValueError(f"both models are {first}; expected two")
+    models = {str(path): _model(path, dataset) for path in (first, second)}
+    return judging.compare(models, dataset, options.split, options.protocol, options.k, n_resamples=options.resamples)
+
+
+def _dataset(options: argparse.Namespace) -> "Dataset":
     from srtlib.data.loading import load_dataset
+
+    return load_dataset(options.dataset, options.seed)
+
+
+def _model(folder: Path, dataset: "Dataset") -> "SRT":
+    """A model, and a warning where the data are not those that it was trained on."""
     from srtlib.model.srt import SRT
 
-    model, dataset = SRT.from_pretrained(options.model), load_dataset(options.dataset, options.seed)
+    model = SRT.from_pretrained(folder)
     if model.origin is not None and (difference := model.origin.difference(dataset)):
         warnings.warn(difference, stacklevel=2)
-    return evaluation.evaluate(model, dataset, options.split, options.protocol, exclude_seen=options.exclude_seen)
+    return model

@@ -18,9 +18,11 @@ from .scaling import data_scaling as data_scaling
 from .scaling import paired_effects as paired_effects
 from .scaling import scaling_curves as scaling_curves
 from .studies import loss_and_metric as loss_and_metric
+from .studies import quality_by_group as quality_by_group
 from .studies import recipes_compared as recipes_compared
 from .studies import rollout as rollout
 from .studies import seed_spread as seed_spread
+from .studies import tuned_settings as tuned_settings
 from .studies import variations as variations
 from .style import LABELS as LABELS
 from .style import STYLE as STYLE

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
 from srtlib.figures.style import (
     ACCENT,
@@ -189,7 +189,8 @@ def variations(summary: pd.DataFrame, metric: str = "NDCG@10") -> Figure:
     ax.hlines(rows, summary["low"], summary["high"], color=ACCENT, linewidth=3, alpha=0.5)
     several = summary["pairs"] > 1
     for chosen, marker, tint, name in ((several, "D", ACCENT, "several seeds"), (~several, "o", GREY, "one seed")):
-        ax.plot(summary.loc[chosen, "effect"], rows[chosen], marker, color=tint, markersize=7, label=name)
+        if chosen.any():
+            ax.plot(summary.loc[chosen, "effect"], rows[chosen], marker, color=tint, markersize=7, label=name)
     ax.axvline(0, color=INK, linewidth=1)
     ax.set(xlabel=f"change of validation {metric}", ylim=(len(summary) - 0.5, -0.5))
     ax.set_yticks(rows, summary["variation"])
@@ -221,4 +222,66 @@ def seed_spread(rows: pd.DataFrame, x: str = "n_interactions", colour: str = "d_
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if edge > 0.04 else 1))
     log_ticks(ax)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+@styled
+def quality_by_group(table: pd.DataFrame, ranking: str = "all items") -> Figure:
+    """For whom a model is better: quality by length of history, above, and by popularity of the target, below.
+
+    Args:
+        table: as from `srtlib.studies.judging.by_group`.
+        ranking: "all items" or "new items".
+    """
+    axes_of = {
+        "history": "items in the user's history",
+        "popularity": "times that the target was taken in training",
+    }
+    figure, axes = plt.subplots(2, 1, figsize=(6.0, 7.0))
+    for ax, (by, title) in zip(axes, axes_of.items(), strict=True):
+        part = table[(table["by"] == by) & (table["ranking"] == ranking)]
+        groups = part.drop_duplicates("least").sort_values("least")
+        for i, (name, rows) in enumerate(part.groupby("model", sort=False)):
+            x = np.searchsorted(groups["least"], rows["least"]) + 0.08 * i
+            error = [rows["ndcg"] - rows["low"], rows["high"] - rows["ndcg"]]
+            look = {"color": kind_tint(i), "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)]}
+            ax.errorbar(x, rows["ndcg"], error, label=str(name), capsize=3, **look)
+        ax.set_xticks(range(len(groups)), [_span(*pair) for pair in zip(groups["least"], groups["most"], strict=True)])
+        ax.tick_params(axis="x", labelsize=10)
+        ax.set(xlabel=title, ylabel=f"NDCG, {ranking}", ylim=(0, None))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def _span(least: float, most: float) -> str:
+    """A group's values, as people write them."""
+    if np.isnan(most):
+        return f"{short(least)}+"
+    return short(least) if least == most else f"{short(least)}-{short(most)}"
+
+
+@styled
+def tuned_settings(optima: Mapping[str, pd.DataFrame], x: str = "n_targets") -> Figure:
+    """The best value of each setting against the amount of data, a panel each; open marks where it is at an edge.
+
+    Args:
+        optima: by the setting's name in words, as from `laws.tuning.best_settings`: the setting stands in the third
+            column, after those of the cell.
+        x: a column: amount of data.
+    """
+    figure, axes = plt.subplots(len(optima), 1, figsize=(6.0, 2.5 * len(optima)), sharex=True, squeeze=False)
+    for i, (ax, (name, table)) in enumerate(zip(axes[:, 0], optima.items(), strict=True)):
+        setting = table.columns[2]
+        for at_edge, part in table.groupby("at_edge"):
+            text = "largest or smallest tried" if at_edge else "best lies between those tried"
+            face = "white" if at_edge else kind_tint(i)
+            ax.plot(part[x], part[setting], MARKERS[i], color=kind_tint(i), ms=9, mfc=face, mew=2, label=text)
+        ax.set(xscale="log", yscale="log", ylabel=name)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.margins(y=0.4)
+        ax.legend(loc="best")
+    log_ticks(axes[-1, 0])
+    axes[-1, 0].set_xlabel(label(x))
     return figure

@@ -37,9 +37,10 @@ LABELS = {
     "valid_loss": "validation loss [nat]",
     "valid_loss_final": "validation loss, last [nat]",
     "wall_s": "training time [s]",
-    "test_ndcg@5": "test NDCG@5",
-    "test_ndcg@10": "test NDCG@10",
-    "test_unseen_ndcg@10": "test NDCG@10, new items only",
+    "test_ndcg@5": "test NDCG@5, all items",
+    "test_unseen_ndcg@5": "test NDCG@5, new items",
+    "test_ndcg@10": "test NDCG@10, all items",
+    "test_unseen_ndcg@10": "test NDCG@10, new items",
     "pretrain_interactions": "interactions of pre-training",
     "share": "share of the target's users",
 }

@@ -22,7 +22,7 @@ def card_text(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     data, panel, model, train = (config[part] for part in ("dataset", "panel", "model", "train"))
     encoder = ENCODERS[model["encoder"]]
     front = {"library_name": "srtlib", "tags": ["sequential-recommendation", "srt"], "datasets": [data["name"]]}
-    results = pd.DataFrame({split: summary[split] for split in ("valid", "test")})
+    results = pd.DataFrame({part: summary[part] for part in ("valid", "test", "test_unseen")})
     lines = [
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
@@ -49,12 +49,16 @@ def card_text(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         "",
         "## Results",
         "",
-        f"{panel['n_users']:,} users, the next item among {_candidates(train['protocol'], panel['n_items'])},",
-        "the user's own not excluded. Validation: best over the evaluations, which chose the weights; test: once.",
+        f"{panel['n_users']:,} users, the next item among {_candidates(train['protocol'], panel['n_items'])}.",
+        "All items: the user's own are ranked too; new items: they are not. The two do not compare. Validation: best",
+        "over the evaluations, which chose the weights; test: once.",
         "",
-        "| metric | valid | test |",
-        "|---|---|---|",
-        *(f"| {str(name).upper()} | {row.valid:.4f} | {row.test:.4f} |" for name, row in results.iterrows()),
+        "| metric | valid, all items | test, all items | test, new items |",
+        "|---|---|---|---|",
+        *(
+            f"| {str(name).upper()} | {row.valid:.4f} | {row.test:.4f} | {row.test_unseen:.4f} |"
+            for name, row in results.iterrows()
+        ),
         "",
         "## Data and training",
         "",

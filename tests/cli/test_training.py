@@ -23,7 +23,37 @@ def test_train_then_evaluate(folder: str, tmp_path: Path, capsys: pytest.Capture
     summary = json.loads(capsys.readouterr().out)
     model = next(tmp_path.glob("*/model"))
     assert main(["evaluate", "--model", str(model), "--dataset", folder, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == pytest.approx(summary["test"])
+    assert both(capsys.readouterr().out) == {
+        "all items": pytest.approx(summary["test"]),
+        "new items": pytest.approx(summary["test_unseen"]),
+    }
+
+
+def test_both_rankings_are_told_apart_wherever_numbers_are_printed(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stores = [str(tmp_path / name) for name in "ab"]
+    for seed, store in enumerate(stores):
+        assert main(["train", folder, *SMALL, "--set", f"seed={seed}", "--runs", store]) == 0
+        printed = capsys.readouterr().out
+        assert all(f"\n{part} " in printed for part in ("valid, all items", "test, all items", "test, new items"))
+    one, two = (str(next(Path(store).glob("*/model"))) for store in stores)
+    assert main(["compare", one, two, "--dataset", folder, "--k", "3", "--resamples", "50", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["ranking"] for row in rows} == {"all items", "new items"}
+    assert {row["metric"] for row in rows} == {"ndcg@3", "hr@3", "mrr@3", "loss"}
+    assert all(row["low"] <= row["difference"] <= row["high"] for row in rows)
+    assert rows[0][two] - rows[0][one] == pytest.approx(rows[0]["difference"])
+    assert main(["compare", one, one, "--dataset", folder]) == 1
+    assert capsys.readouterr().err == f"srt: both models are {one}; expected two\n"
+
+
+def both(printed: str) -> dict[str, dict[str, float]]:
+    """What `srt evaluate` says of each ranking, as far as a run's summary has it."""
+    return {
+        row["ranking"]: {name: value for name, value in row.items() if name.startswith(("ndcg", "hr", "mrr", "loss"))}
+        for row in json.loads(printed)
+    }
 
 
 @pytest.fixture
@@ -45,11 +75,11 @@ def test_evaluate_says_where_the_data_are_not_those_of_the_training(
     model = str(next(tmp_path.glob("runs/*/model")))
     assert main(["evaluate", "--model", model, "--dataset", tied, "--seed", "1", "--json"]) == 0
     same = capsys.readouterr()
-    assert json.loads(same.out) == pytest.approx(summary["test"])
+    assert both(same.out)["all items"] == pytest.approx(summary["test"])
     assert not same.err
     assert main(["evaluate", "--model", model, "--dataset", tied, "--json"]) == 0
     other = capsys.readouterr()
-    assert json.loads(other.out) != pytest.approx(summary["test"])
+    assert both(other.out)["all items"] != pytest.approx(summary["test"])
     said = (
         r"srt: the {} of {} \(fingerprint \w+\) are not those that the model was trained on \(tied, fingerprint \w+\)\n"
     )

@@ -128,6 +128,22 @@ def make_seeds() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["n_interactions", "d_model", "off"])
 
 
+def make_groups() -> pd.DataFrame:
+    rows = [
+        {"model": model, "ranking": "all items", "by": by, "least": least, "most": most, "users": 9}
+        | {"ndcg": 0.1 + 0.01 * i, "low": 0.08 + 0.01 * i, "high": 0.13 + 0.01 * i}
+        for i, model in enumerate(("text", "item ids"))
+        for by, groups in {"history": [(2, 4), (5, 9), (10, np.nan)], "popularity": [(0, 0), (1, 9)]}.items()
+        for least, most in groups
+    ]
+    return pd.DataFrame(rows)
+
+
+def make_optima() -> pd.DataFrame:
+    table = pd.DataFrame({"n_targets": [2e4, 2e5, 2e6], "params_non_embedding": 1e4, "batch_size": [128.0, 700.0, 1e3]})
+    return table.assign(at_edge=[True, False, True])
+
+
 def every_figure() -> dict[str, Callable[[], Figure]]:
     curves, points, pairs = make_curves(), make_points(), make_pairs()
     frontier = pd.DataFrame({"flops": [1e12, 1e15], "valid_ndcg@5": [0.01, 0.06]})
@@ -143,6 +159,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         ),
         "data": lambda: figures.data_scaling(points, predicted="predicted"),
         "effects": lambda: figures.paired_effects(pairs, runs.summarise_effects(pairs), "layers"),
+        "groups": lambda: figures.quality_by_group(make_groups()),
         "agreement": lambda: figures.observed_vs_predicted(points, kind="dataset"),
         "hold-out": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.012, 0.003])),
         "hold-out, a decade and more": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.0147, 0.00077])),
@@ -162,6 +179,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
             make_losses(), fitted=make_losses().assign(fitted=lambda t: t["valid_ndcg@5"])
         ),
         "variations": lambda: figures.variations(make_variations()),
+        "tuned": lambda: figures.tuned_settings({"batch size": make_optima(), "learning rate": make_optima()}),
         "seeds": lambda: figures.seed_spread(make_seeds()),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }

@@ -10,6 +10,7 @@ from srtlib.training.identity import config_of
 SUMMARY = {
     "valid": {"ndcg@5": 0.25},
     "test": {"ndcg@5": 0.125},
+    "test_unseen": {"ndcg@5": 0.125},
     "params": {"total": 1000, "embedding": 700},
     "flops": 1e12,
     "flops_paper": 1e11,
@@ -38,9 +39,9 @@ def test_it_says_what_items_are_known_by(dataset: Dataset, encoder: str, known_b
 @pytest.mark.parametrize(
     ("protocol", "said"),
     [
-        ("full", "among all 40 items,"),
-        ("sampled:30", "among 30 items drawn at random,"),
-        ("paper:10000", "among 10,000 items drawn at random, as the authors do,"),
+        ("full", "among all 40 items."),
+        ("sampled:30", "among 30 items drawn at random."),
+        ("paper:10000", "among 10,000 items drawn at random, as the authors do."),
     ],
 )
 def test_it_says_what_was_ranked(dataset: Dataset, protocol: str, said: str) -> None:

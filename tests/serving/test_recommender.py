@@ -223,7 +223,9 @@ def test_a_finished_run_leaves_a_folder_that_recommends(dataset: Dataset, recipe
     expected = Recommender(model, items_table(dataset, dataset)).recommend({"ann": ["i1", "i2"]})
     pd.testing.assert_frame_equal(loaded.recommend({"ann": ["i1", "i2"]}), expected)
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert f"| NDCG@5 | {summary['valid']['ndcg@5']:.4f} | {summary['test']['ndcg@5']:.4f} |" in card
+    values = (summary[part]["ndcg@5"] for part in ("valid", "test", "test_unseen"))
+    assert "| metric | valid, all items | test, all items | test, new items |" in card
+    assert "| NDCG@5 | {:.4f} | {:.4f} | {:.4f} |".format(*values) in card
     facts = (dataset.fingerprint, f"{summary['flops']:.3e} FLOPs", summary["commit"], "licence of the data")
     assert [fact for fact in facts if fact not in card] == []
     assert read_summary(folder.parent) == summary

@@ -1,0 +1,196 @@
+"""Models judged side by side: both rankings, what they offer, paired differences, and for whom each is better.
+
+A ranking is among "all items", or among "new items": all but those of the user's history. They are two questions, and
+their numbers do not compare. B users, I items.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+
+from srtlib.data.dataset import Dataset, Split
+from srtlib.evaluation import judge, metrics_of_users
+from srtlib.model.csr import ranges, row_numbers
+from srtlib.model.packing import Sequences
+from srtlib.model.srt import SRT
+from srtlib.serving.search import top_k
+
+RANKINGS = {"all items": False, "new items": True}  # -> whether the user's history is left out
+BATCH_TOKENS = 16_384
+AT_ONCE = 20_000_000  # numbers of a bootstrap that are held at a time
+EDGES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000)
+
+
+def assess(
+    model: SRT,
+    dataset: Dataset,
+    split: Split = "test",
+    protocol: str = "full",
+    ks: Sequence[int] = (5, 10),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What a model is worth, one row for each ranking.
+
+    Args:
+        model: the ranker.
+        dataset, split, protocol, ks, seed: as in `srtlib.evaluation.evaluate`.
+
+    Returns:
+        `ranking` ("all items" or "new items"), `users`; NDCG, HR and MRR at each k; `loss` [nat]; of the k items of the
+        whole catalogue that each user would be offered, `coverage@k`, the share of the catalogue that anybody is, and
+        `popularity@k`, how often such an item was taken in training, on average: lower is more novel.
+
+    Raises what `evaluate` raises, and ValueError for a k that is no whole number from 1.
+    """
+    if not ks or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in ks):
+        raise ValueError(f"ks are {ks!r}; expected whole numbers, 1 at least")
+    rows = []
+    for ranking, exclude_seen in RANKINGS.items():
+        found = judge(model, dataset, split, protocol, exclude_seen, seed)
+        offers = _spread(model, dataset, split, ks, exclude_seen)
+        rows.append({"ranking": ranking, "users": len(found.ranks), **found.metrics(ks), **offers})
+    return pd.DataFrame(rows)
+
+
+def compare(
+    models: Mapping[str, SRT],
+    dataset: Dataset,
+    split: Split = "test",
+    protocol: str = "full",
+    ks: Sequence[int] = (5, 10),
+    seed: int = 0,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Whether one model is better than another for the same users: a paired bootstrap over users.
+
+    It speaks of users like these, not of other seeds of training.
+
+    Args:
+        models: two, by name.
+        dataset, split, protocol, ks, seed: as in `srtlib.evaluation.evaluate`.
+        n_resamples: of the users.
+        level: of the interval, of percentiles.
+
+    Returns:
+        One row per ranking and metric: `ranking`, `metric`, both models' means under their names, `difference` (the
+        second less the first), its interval `low` and `high`, and `p`, two-sided: how often resampled users say
+        otherwise.
+
+    Raises ValueError unless there are two models, and what `evaluate` raises.
+    """
+    if len(models) != 2:
+        raise ValueError(f"{len(models)} models are named; expected two")
+    rows = []
+    for ranking, exclude_seen in RANKINGS.items():
+        first, second = (
+            pd.DataFrame(metrics_of_users(found.ranks, ks) | {"loss": found.losses})
+            for found in (judge(model, dataset, split, protocol, exclude_seen, seed) for model in models.values())
+        )
+        resampled = _resampled_means((second - first).to_numpy(), n_resamples, seed)
+        tails = np.minimum((resampled <= 0).mean(0), (resampled >= 0).mean(0))
+        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        means = dict(zip(models, (first.mean().to_numpy(), second.mean().to_numpy()), strict=True))
+        difference = (second - first).mean().to_numpy()
+        bounds = {"difference": difference, "low": low, "high": high, "p": np.minimum(1, 2 * tails)}
+        rows.append(pd.DataFrame({"ranking": ranking, "metric": first.columns, **means, **bounds}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def by_group(
+    models: Mapping[str, SRT],
+    dataset: Dataset,
+    split: Split = "test",
+    k: int = 10,
+    level: float = 0.95,
+    edges: Sequence[int] = EDGES,
+) -> pd.DataFrame:
+    """NDCG@k by the length of the user's history, and by how often the target was taken in training.
+
+    Args:
+        models: by name.
+        dataset, split: as in `srtlib.evaluation.evaluate`; targets are ranked among the whole catalogue.
+        k: length of the list that is looked at.
+        level: of the interval over users, by the normal approximation.
+        edges: where groups begin; the last has no end.
+
+    Returns:
+        One row per model, ranking and group that has users: `model`, `ranking`, `by` ("history" or "popularity"),
+        `least` and `most` (inclusive; NaN for no end), `users`, `ndcg`, `low`, `high`.
+    """
+    sizes = {
+        "history": dataset.history_ends(split) - dataset.offsets[:-1],
+        "popularity": dataset.train_counts[dataset.targets(split)],
+    }
+    half = stats.norm.ppf((1 + level) / 2)
+    rows = []
+    for name, model in models.items():
+        for ranking, exclude_seen in RANKINGS.items():
+            values = metrics_of_users(judge(model, dataset, split, exclude_seen=exclude_seen).ranks, [k])[f"ndcg@{k}"]
+            for by, size in sizes.items():
+                for least, end in pairwise([*edges, np.inf]):
+                    inside = values[(size >= least) & (size < end)]
+                    if not len(inside):
+                        continue
+                    mean, error = inside.mean(), half * inside.std() / np.sqrt(len(inside))
+                    rows.append(
+                        {"model": name, "ranking": ranking, "by": by, "least": least}
+                        | {"most": end - 1 if np.isfinite(end) else np.nan, "users": len(inside)}
+                        | {"ndcg": mean, "low": mean - error, "high": mean + error}
+                    )
+    return pd.DataFrame(rows)
+
+
+def _spread(model: SRT, dataset: Dataset, split: Split, ks: Sequence[int], exclude_seen: bool) -> dict[str, float]:
+    """coverage@k and popularity@k of what all users are offered."""
+    counts = torch.from_numpy(np.array(dataset.train_counts))
+    depth = min(max(ks), dataset.n_items)
+    first = torch.full((dataset.n_items,), depth)  # the best place at which anybody is offered an item, from 0
+    taken, offered = torch.zeros(depth, dtype=torch.float64), torch.zeros(depth)
+    for scores, items in _offers(model, dataset, split, depth, exclude_seen):
+        is_one = torch.isfinite(scores)
+        places = torch.arange(depth).expand_as(items)
+        first.scatter_reduce_(0, items[is_one], places[is_one], "amin")
+        taken += (counts[items] * is_one).sum(0)
+        offered += is_one.sum(0)
+    found = {}
+    for k in ks:
+        found[f"coverage@{k}"] = float((first < min(k, depth)).double().mean())
+        found[f"popularity@{k}"] = float(taken[:k].sum() / offered[:k].sum())
+    return found
+
+
+@torch.no_grad()
+def _offers(model: SRT, dataset: Dataset, split: Split, k: int, exclude_seen: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Scores and items [B, k] that some users would be offered, batch by batch."""
+    model.eval()
+    vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
+    ends = dataset.history_ends(split)
+    sequences = Sequences(dataset.items, dataset.offsets, ends, model.params.max_len, model.device)
+    for users, batch in sequences.histories(BATCH_TOKENS):
+        queries = model(vectors[batch.items], batch.layout)[batch.supervised]
+        seen = None
+        if exclude_seen:
+            starts, lengths = sequences.starts[users], sequences.lengths[users]
+            seen = row_numbers(lengths), sequences.items[ranges(starts, lengths)].long()
+        scores, items = top_k(queries, vectors, k, seen)
+        yield scores.cpu(), items.cpu()
+
+
+def _resampled_means(values: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
+    """Means [n_resamples, columns] over rows [B, columns] drawn with replacement."""
+    result = stats.bootstrap(
+        (values,),
+        np.mean,
+        axis=0,
+        n_resamples=n_resamples,
+        batch=max(1, AT_ONCE // max(1, values.size)),
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return np.asarray(result.bootstrap_distribution).T
