@@ -15,6 +15,7 @@ from srtlib.laws.frontiers import check_table, frontier
 from srtlib.laws.law import Law
 
 POINTS = 10  # of the frontier, evenly in ln compute, that a decade is judged on
+NEAR = 1.1  # samples of users come this near to the size that was asked for: less above a decade's edge is on it
 
 
 def compute_rollout(
@@ -72,6 +73,8 @@ def data_rollout(
 ) -> pd.DataFrame:
     """Forms of N and D fitted to the runs below each decade of data, and tried on the runs within it.
 
+    A run on the decade's edge, or up to a tenth above it, lies below: sizes of samples are not met exactly.
+
     Args:
         table: one row per run, as from `runs.table`.
         columns: its columns.
@@ -89,8 +92,8 @@ def data_rollout(
     check_table(table, (size, x, y))
 
     def decade(start: float, end: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-        inside = table[(table[x] > start) & (table[x] <= end * (1 + 1e-9))]
-        return table[table[x] <= start], inside[[size, x, y]].rename(columns={y: "observed"})
+        inside = table[(table[x] > start * NEAR) & (table[x] <= end * NEAR)]
+        return table[table[x] <= start * NEAR], inside[[size, x, y]].rename(columns={y: "observed"})
 
     def law(form: str, below: pd.DataFrame) -> Law:
         return fit_data_law(form, below, columns, metric=metric, n_resamples=n_resamples, seed=seed)

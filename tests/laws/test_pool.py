@@ -13,6 +13,7 @@ from scipy.special import huber
 
 from srtlib import runs
 from srtlib.laws import efficiency, frontiers
+from srtlib.paths import project_root
 
 QUALITY = "valid_ndcg@5"
 
@@ -61,6 +62,13 @@ def test_every_run_was_judged_alike_and_says_where_it_comes_from(table: pd.DataF
     )
     assert table["run_id"].is_unique
     assert set(curves["run_id"]) == set(table["run_id"])
+
+
+def test_every_part_of_the_pool_is_described_and_judged(table: pd.DataFrame) -> None:
+    parts = pd.read_csv(project_root() / "results" / "pool" / "parts.csv")
+    assert {f"test_part_{part}" for part in parts["part"]} == set(table.filter(like="test_part_"))
+    assert (parts["next_item_entropy"] < parts["item_entropy"]).all()
+    assert (parts["item_entropy"] <= np.log2(parts["items"])).all()
 
 
 def test_runs_are_what_their_curves_came_to(table: pd.DataFrame, curves: pd.DataFrame) -> None:

@@ -65,6 +65,17 @@ def test_data_are_predicted_from_smaller_data() -> None:
     assert not (found["n_interactions"] <= found["start"]).any()
 
 
+def test_samples_that_miss_a_decades_edge_by_a_little_lie_below_it() -> None:
+    data = np.repeat([8_000, 26_995, 84_000, 269_996, 850_000, 2_694_551], 4)
+    size = np.tile(np.geomspace(1e4, 1e7, 4), 6)
+    table = pd.DataFrame({"params_total": size, "n_interactions": data})
+    table["valid_ndcg@5"] = 0.2 - 2.0 / size**0.4 - 1.0 / data**0.3
+    found = data_rollout(table, forms=["additive_power"], n_resamples=5)
+    seen = [sorted(set(part["n_interactions"])) for _, part in found.groupby("start")]
+    assert seen == [[84_000, 269_996], [850_000, 2_694_551]]
+    assert found["predicted"].notna().all()
+
+
 def test_runs_within_a_decade_are_refused() -> None:
     table = lines(decades=0.5)
     with pytest.raises(ValueError, match="within one decade of flops"):
