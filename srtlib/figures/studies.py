@@ -234,8 +234,8 @@ def quality_by_group(table: pd.DataFrame, ranking: str = "all items") -> Figure:
         ranking: "all items" or "new items".
     """
     axes_of = {
-        "history": "items in the user's history",
-        "popularity": "times that the target was taken in training",
+        "history": "items in the user's history, at least",
+        "popularity": "times the target was taken in training, at least",
     }
     figure, axes = plt.subplots(2, 1, figsize=(6.0, 7.0))
     for ax, (by, title) in zip(axes, axes_of.items(), strict=True):
@@ -246,18 +246,11 @@ def quality_by_group(table: pd.DataFrame, ranking: str = "all items") -> Figure:
             error = [rows["ndcg"] - rows["low"], rows["high"] - rows["ndcg"]]
             look = {"color": kind_tint(i), "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)]}
             ax.errorbar(x, rows["ndcg"], error, label=str(name), capsize=3, **look)
-        ax.set_xticks(range(len(groups)), [_span(*pair) for pair in zip(groups["least"], groups["most"], strict=True)])
-        ax.tick_params(axis="x", labelsize=10)
+        ax.set_xticks(range(len(groups)), groups["least"].map(short))
+        ax.tick_params(axis="x", labelsize=11)
         ax.set(xlabel=title, ylabel=f"NDCG, {ranking}", ylim=(0, None))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     return figure
-
-
-def _span(least: float, most: float) -> str:
-    """A group's values, as people write them."""
-    if np.isnan(most):
-        return f"{short(least)}+"
-    return short(least) if least == most else f"{short(least)}-{short(most)}"
 
 
 @styled
