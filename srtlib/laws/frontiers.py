@@ -14,7 +14,7 @@ import pandas as pd
 from srtlib.laws.columns import CURVES, Columns
 
 Array = npt.NDArray[np.float64]
-TOGETHER, SIZES = 0.05, 4  # runs end together when neighbours are closer; of fewer sizes they make no parabola
+SIZES = 4  # runs that end together make a parabola if they are of so many sizes
 
 
 def check_table(table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -253,7 +253,9 @@ def planned_isoflop(
 
 
 def ends_together(curves: pd.DataFrame, columns: Columns = CURVES, value: str = "") -> tuple[Array, Array, pd.Index]:
-    """The ends of runs that end at about the same compute: neighbours less than 5% apart, of at least four sizes.
+    """The ends of runs that end at about the same compute: neighbours less than a tenth apart, of at least four sizes.
+
+    FLOPs are planned from the first steps of a training and met within some percent.
 
     Args:
         curves: one row per evaluation, as from `runs.curves`.
@@ -267,7 +269,7 @@ def ends_together(curves: pd.DataFrame, columns: Columns = CURVES, value: str = 
     x, run = columns.compute, columns.run
     last = curves.sort_values(x, kind="stable").groupby(run, sort=False).last()
     spent, sizes = (np.log(last[name].to_numpy(float)) for name in (x, columns.size))
-    budget, size = alike(spent, TOGETHER), alike(sizes)
+    budget, size = alike(spent), alike(sizes)
     different = pd.Series(size).groupby(budget).nunique()
     kept = np.sort(different.index[different >= SIZES])
     there = budget[:, None] == kept

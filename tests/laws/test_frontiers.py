@@ -133,13 +133,13 @@ def test_approaches_find_the_optimal_allocation() -> None:
 
 
 def planned(noise: float = 0.0, seed: int = 0) -> pd.DataFrame:
-    """Runs on the law above, a run for each of six sizes at each of five budgets, which it ends at within a percent;
+    """Runs on the law above, a run for each of six sizes at each of five budgets, which it ends at within four percent;
     on the way there its rate has not fallen, and quality lies lower."""
     rng = np.random.default_rng(seed)
     frames = []
     for budget in np.geomspace(1e13, 1e16, 5):
         for N in optimum(budget) * np.geomspace(0.1, 12, 6):
-            spent = budget * rng.uniform(0.995, 1.005)
+            spent = budget * rng.uniform(0.96, 1.04)
             seen = spent / (6 * N) * np.array([0.1, 0.4, 1.0])
             quality = TRUE_LAW["E"] - TRUE_LAW["A"] / N ** TRUE_LAW["alpha"] - TRUE_LAW["B"] / seen ** TRUE_LAW["beta"]
             quality += rng.normal(0, noise) - np.array([0.01, 0.005, 0])
@@ -151,7 +151,7 @@ def planned(noise: float = 0.0, seed: int = 0) -> pd.DataFrame:
 def test_runs_that_were_planned_for_a_budget_are_not_cut() -> None:
     table = planned()
     points, optima = frontiers.planned_isoflop(table)
-    np.testing.assert_allclose(optima["flops"], np.geomspace(1e13, 1e16, 5), rtol=0.01)
+    np.testing.assert_allclose(optima["flops"], np.geomspace(1e13, 1e16, 5), rtol=0.04)
     assert points.groupby("flops").size().tolist() == [6] * 5
     ends = table.groupby("run_id").last()
     assert points.set_index("run_id")["valid_ndcg@5"].to_dict() == ends["valid_ndcg@5"].to_dict()
