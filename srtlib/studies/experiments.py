@@ -33,9 +33,9 @@ class Experiment:
 
     def data(self) -> tuple[Dataset, Dataset]:
         """(training sample, panel)."""
-        whole = load_once(self.dataset, self.seed)
-        sample = whole.sample_users(n_interactions=self.n_interactions, seed=self.seed)
-        return sample, whole.panel(self.panel_users, seed=self.seed)
+        return _sample_once(self.dataset, self.n_interactions, self.seed), _panel_once(
+            self.dataset, self.panel_users, self.seed
+        )
 
     def run_id(self) -> str:
         """Identity of the run in a store."""
@@ -95,6 +95,16 @@ def load_once(dataset: str, seed: int) -> Dataset:
         seed: as in `load_dataset`.
     """
     return load_dataset(dataset, seed)
+
+
+@lru_cache(maxsize=8)
+def _sample_once(dataset: str, n_interactions: int, seed: int) -> Dataset:
+    return load_once(dataset, seed).sample_users(n_interactions=n_interactions, seed=seed)
+
+
+@lru_cache(maxsize=2)
+def _panel_once(dataset: str, n_users: int, seed: int) -> Dataset:
+    return load_once(dataset, seed).panel(n_users, seed=seed)
 
 
 def _record_failure(experiment: Experiment, store: Path, error: Exception) -> str:

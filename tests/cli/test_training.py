@@ -34,7 +34,7 @@ def test_both_rankings_are_told_apart_wherever_numbers_are_printed(
 ) -> None:
     stores = [str(tmp_path / name) for name in "ab"]
     for seed, store in enumerate(stores):
-        assert main(["train", folder, *SMALL, "--set", f"seed={seed}", "--runs", store]) == 0
+        assert main(["train", folder, *SMALL, "--seed", str(seed), "--runs", store]) == 0
         printed = capsys.readouterr().out
         assert all(f"\n{part} " in printed for part in ("valid, all items", "test, all items", "test, new items"))
     one, two = (str(next(Path(store).glob("*/model"))) for store in stores)

@@ -87,9 +87,9 @@ def auto(recipe: Recipe) -> Recipe:
 
 
 def test_auto_on_a_cpu_is_the_recipes_own_and_says_so(dataset: Dataset, recipe: Recipe, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.warns(UserWarning, match="batch_size: auto fills a GPU's memory; on a CPU it is 512"):
+    with pytest.warns(UserWarning, match="batch_size: auto fills a GPU's memory; on a CPU it is 128"):
         trainer = Trainer(auto(recipe), dataset, dataset, tmp_path, None, None, torch.device("cpu"))
-    assert trainer.at.batch_size == 512
+    assert trainer.at.batch_size == 128  # the least of the rule: the set is small
 
 
 def test_auto_tries_real_steps_and_changes_nothing(
