@@ -34,7 +34,7 @@ def inputs(form: str, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def test_every_form_is_tried() -> None:
-    """But `split_power`: seven coefficients, which 100 runs do not tell apart; test_fitting.py and test_comparison.py try it."""
+    """But `split_power`, whose seven coefficients 100 runs do not tell apart: test_fitting.py tries it."""
     assert set(TRUTH) == set(laws.FORMS) - {"split_power"}
 
 
