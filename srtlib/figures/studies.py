@@ -276,5 +276,5 @@ def tuned_settings(optima: Mapping[str, pd.DataFrame], x: str = "n_targets") -> 
         ax.margins(y=0.4)
         ax.legend(loc="best")
     log_ticks(axes[-1, 0])
-    axes[-1, 0].set_xlabel(label(x))
+    figure.supxlabel(label(x), fontsize="medium")
     return figure
