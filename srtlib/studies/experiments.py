@@ -33,9 +33,8 @@ class Experiment:
 
     def data(self) -> tuple[Dataset, Dataset]:
         """(training sample, panel)."""
-        return _sample_once(self.dataset, self.n_interactions, self.seed), _panel_once(
-            self.dataset, self.panel_users, self.seed
-        )
+        sample = sample_once(self.dataset, self.n_interactions, self.seed)
+        return sample, _panel_once(self.dataset, self.panel_users, self.seed)
 
     def run_id(self) -> str:
         """Identity of the run in a store."""
@@ -98,7 +97,13 @@ def load_once(dataset: str, seed: int) -> Dataset:
 
 
 @lru_cache(maxsize=8)
-def _sample_once(dataset: str, n_interactions: int, seed: int) -> Dataset:
+def sample_once(dataset: str, n_interactions: int, seed: int) -> Dataset:
+    """`Dataset.sample_users` of `load_once`; the last eight stay in memory.
+
+    Args:
+        dataset, seed: as for `load_once`.
+        n_interactions: as in `Dataset.sample_users`.
+    """
     return load_once(dataset, seed).sample_users(n_interactions=n_interactions, seed=seed)
 
 

@@ -17,7 +17,7 @@ from srtlib.data.dataset import Dataset
 from srtlib.params import Architecture, Grid, Recipe, Scaling
 from srtlib.paths import runs_root
 from srtlib.recipes import recipe_for, usual_batch_size
-from srtlib.studies.experiments import Experiment, carry_out, load_once, outcome
+from srtlib.studies.experiments import Experiment, carry_out, outcome, sample_once
 from srtlib.studies.forecast import Cost, Timetable, flops_per_target, measure
 from srtlib.studies.processes import Workers
 from srtlib.studies.ray_cluster import on_ray
@@ -110,8 +110,7 @@ def subsets(params: Grid, dataset: str, seed: int = 0) -> pd.DataFrame:
 
 def _samples(params: Grid, dataset: str, seed: int) -> list[Dataset]:
     """The nested samples, rising; sizes that give the same users stand once."""
-    whole = load_once(dataset, seed)
-    samples = [whole.sample_users(n_interactions=n, seed=seed) for n in sorted(params.interactions)]
+    samples = [sample_once(dataset, n, seed) for n in sorted(params.interactions)]
     return list({sample.n_interactions: sample for sample in samples}.values())
 
 
