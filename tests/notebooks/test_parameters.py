@@ -125,6 +125,15 @@ def test_published_runs(size: str, tmp_path: Path) -> None:
     assert set(names["recorded"]["dataset"]) == {"other"}
 
 
+def test_recipe() -> None:
+    """Its headline: of what three seeds tried, dot products alone are told from no change, and cost a quarter."""
+    usual, narrow = run("recipe", "effects")["effects"], run("recipe", "effects", level=0.5)["effects"]
+    assert (usual["high"] - usual["low"] > narrow["high"] - narrow["low"]).all()
+    told = usual[(usual["low"] > 0) | (usual["high"] < 0)]
+    assert usual["pairs"].tolist() == [3] * 8
+    assert told[["variation", "effect"]].round(2).to_numpy().tolist() == [["dot products", -0.25]]
+
+
 def test_data(size: str, folder: str) -> None:
     names = run("data", ENDS, size=size, dataset=folder, seed=6)
     assert names["study"].samples == STUDY["data"]["samples"]  # type: ignore[index]
