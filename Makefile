@@ -16,7 +16,7 @@ CHECK := import sys; sys.tracebacklimit = 0; \
   load_params(size); load_dataset(dataset, seed=int(seed))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scaling test coverage test-cluster test-wheel book design format lint clean
+.PHONY: help setup scaling test coverage test-cluster test-wheel book design frontier format lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ book: setup ## build the book into _build/html
 
 design: setup ## draw what imports what into out/design.svg
 	$(BIN)/python book/_ext/design.py out/design.svg
+
+frontier: setup ## draw the README's figure from the recorded runs into book/_static/frontier.svg
+	$(BIN)/python book/_ext/frontier.py book/_static/frontier.svg
 
 format: setup ## format the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix

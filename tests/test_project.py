@@ -191,6 +191,16 @@ def test_library_reference_has_a_page_for_every_wing() -> None:
     assert {path.stem for path in (ROOT / "book" / "api").glob("*.md")} == wings | {"core"}
 
 
+def test_the_figure_of_the_readme_shows_the_recorded_runs(tmp_path: Path) -> None:
+    """It names the runs that it was drawn from; `make frontier` draws it anew."""
+    script = runpy.run_path(str(ROOT / "book" / "_ext" / "frontier.py"))
+    script["draw"](tmp_path / "frontier.svg")
+    stored = (ROOT / "book" / "_static" / "frontier.svg").read_text(encoding="utf-8")
+    assert f"<dc:description>{script['source']()}</dc:description>" in stored
+    assert (tmp_path / "frontier.svg").read_text(encoding="utf-8").count("<path") == stored.count("<path")
+    assert "book/_static/frontier.svg" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_design_is_small_and_has_no_circle() -> None:
     imports = runpy.run_path(str(ROOT / "book" / "_ext" / "design.py"))["imports"]()
     assert len(imports) <= 16
