@@ -26,7 +26,7 @@ def draw(path: Path) -> None:
     chosen = recorded[recorded["grid"].isin(GRIDS)]
     figure = figures.scaling_curves(chosen, colour="n_interactions", frontier=frontiers.frontier(chosen))
     with matplotlib.rc_context({"svg.hashsalt": "srtlib"}):  # the same runs, the same file
-        figure.savefig(path, metadata={"Date": None, "Description": source()}, facecolor="white")
+        figure.savefig(path, metadata={"Date": None, "Description": source()})
     plt.close(figure)
 
 
