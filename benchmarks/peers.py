@@ -1,6 +1,6 @@
 """srtlib beside RecTools and RecBole on Amazon Beauty: training targets per second, and time to the same quality.
 
-    SRT_DATA=... python benchmarks/peers.py [speed | quality] [--env FOLDER]
+    SRT_DATA=... python benchmarks/peers.py [speed | quality] [--peer NAME ...] [--env FOLDER]
 
 All train 2 layers of width 64 (and that inner width, where not said otherwise), one head, at most 50 positions, on one
 thread, on the same interactions. Batches, optimiser and dropout are each library's own. RecTools scores 100 negatives,
@@ -9,9 +9,9 @@ the loss supervises: RecTools and srtlib supervise every position of a sequence,
 
 The peers live in an environment of their own (--env; made on first use, several minutes), each in a process that trains
 only when it is asked to; so all take turns. Time is processor time of training (one thread), which other work on the
-machine disturbs less than the clock. After the speeds, training goes on in slices, and after each one every user's
-validation item is ranked among all items, with srtlib's evaluator for all. That may be ended at any time: what was
-reached is recorded after every round.
+machine disturbs less than the clock. Quality: training goes on in slices, and after each one every user's validation
+item is ranked among all items, with srtlib's evaluator for all. A contestant is done when its recipe ends, or when its
+best is old (`PATIENCE`). That may be ended at any time: what was reached is recorded after every round.
 """
 
 import argparse
@@ -47,9 +47,11 @@ PACKAGES = (
 )
 VERSIONS = "from importlib.metadata import version as v; print(v('rectools'), v('recbole'), v('torch'), v('numpy'))"
 OURS = "srtlib"
+OWN_RECIPE, PAPER_RECIPE = f"{OURS}, default recipe", f"{OURS}, the paper's recipe"
 SPEED_SLICE, SPEED_REPEATS = 3.0, 3  # processor s
-QUALITY_SLICE, QUALITY_BUDGET = 20.0, 600.0  # processor s of each peer
-OWN_SLICE = 2.0  # processor s: srtlib is evaluated more finely
+QUALITY_SLICE, QUALITY_BUDGET = 60.0, 5400.0  # processor s of each peer, and of the paper's recipe
+OWN_SLICE = 2.0  # processor s: srtlib's recipe is evaluated more finely
+PATIENCE = 8  # slices without a new best
 
 
 class Peer:
@@ -138,9 +140,9 @@ def hand_over(dataset: Dataset, folder: Path) -> None:
     (folder / "categories.json").write_text(json.dumps(words))
 
 
-def own(dataset: Dataset) -> Trainer:
-    """srtlib's default recipe at width 64, 2 layers."""
-    recipe: Recipe = recipe_for("srtlib", Architecture(d_model=64, n_layers=2), dataset)
+def own(dataset: Dataset, recipe_name: str = "srtlib") -> Trainer:
+    """A recipe of srtlib's at width 64, 2 layers."""
+    recipe: Recipe = recipe_for(recipe_name, Architecture(d_model=64, n_layers=2), dataset)
     place = Path(tempfile.mkdtemp())
     return Trainer(recipe, dataset, dataset.panel(10), place, None, None, torch.device("cpu"))
 
@@ -164,11 +166,23 @@ def speed(contestants: dict[str, Own | Peer], about: dict[str, Any]) -> None:
 def quality(dataset: Dataset, contestants: dict[str, Own | Peer], about: dict[str, Any]) -> None:
     """Validation NDCG@10 against processor seconds of training."""
     curves: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+    training = list(contestants)
     for _ in tqdm(range(round(QUALITY_BUDGET / QUALITY_SLICE)), desc="rounds", disable=None):
-        for name, contestant in contestants.items():
-            if contestant.train(QUALITY_SLICE if name in PEERS else OWN_SLICE)["targets"]:
-                curves[name].append({**contestant.spent, "ndcg@10": metrics(contestant.ranks(dataset))["ndcg@10"]})
+        for name in list(training):
+            contestant, curve = contestants[name], curves[name]
+            if contestant.train(OWN_SLICE if name == OWN_RECIPE else QUALITY_SLICE)["targets"]:
+                curve.append({**contestant.spent, "ndcg@10": metrics(contestant.ranks(dataset))["ndcg@10"]})
+            if curve[-1]["cpu_s"] < contestant.spent["cpu_s"] or (name in PEERS and best_is_old(curve)):
+                training.remove(name)
         record("peers_quality", [{**row, **about} for row in compared(curves)])
+        if not training:
+            break
+
+
+def best_is_old(curve: list[dict[str, float]]) -> bool:
+    """Whether the last `PATIENCE` points hold no new best."""
+    values = [point["ndcg@10"] for point in curve]
+    return len(values) > PATIENCE and max(values[-PATIENCE:]) <= max(values[:-PATIENCE])
 
 
 def compared(curves: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
@@ -186,6 +200,7 @@ def compared(curves: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="?", choices=["speed", "quality"], help="default: both")
+    parser.add_argument("--peer", action="append", choices=PEERS, metavar="NAME", help="default: all of peer_worker.py")
     parser.add_argument("--env", type=Path, default=Path(tempfile.gettempdir()) / "srtlib-bench-env", metavar="FOLDER")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -196,13 +211,14 @@ def main() -> None:
     about |= {"dataset": dataset.name, "d_model": 64, "n_layers": 2}
     with tempfile.TemporaryDirectory() as folder:
         hand_over(dataset, Path(folder))
-        peers = {name: Peer(python, name, Path(folder)) for name in PEERS}
+        peers = {name: Peer(python, name, Path(folder)) for name in options.peer or PEERS}
         try:
-            contestants: dict[str, Own | Peer] = {f"{OURS}, default recipe": Own(own(dataset)), **peers}
+            ours = Own(own(dataset))
             if options.what != "quality":
-                speed({f"{OURS}, 300 negatives, d_ff = d": Own(trainer(dataset, 64)), **contestants}, about)
+                slim = {f"{OURS}, 300 negatives, d_ff = d": Own(trainer(dataset, 64))}
+                speed({**slim, OWN_RECIPE: ours, **peers}, about)
             if options.what != "speed":
-                quality(dataset, contestants, about)
+                quality(dataset, {OWN_RECIPE: ours, PAPER_RECIPE: Own(own(dataset, "paper")), **peers}, about)
         finally:
             for peer in peers.values():
                 peer.process.kill()

@@ -122,7 +122,7 @@ class ModelParams(Params):
         default={"title": 40, "brand": 8}, description="text field -> most tokens kept (token_bag)"
     )
     vocab_size: int = Field(default=30_000, ge=100, le=30_000)
-    vector_dim: int = Field(default=0, ge=0, description="width of the given vectors (fixed_vectors)")
+    vector_dim: int = Field(default=0, ge=0, description="width of the vectors (fixed_vectors, sentence, hybrid)")
     n_items: int = Field(default=0, ge=0, description="size of the one catalogue that it knows (item_ids)")
     feed_forward: Literal["gelu", "swiglu"] = later_field(
         "gelu", description="swiglu: gated, with half as many weights more"
@@ -145,6 +145,21 @@ class ModelParams(Params):
         "xavier", description="weights of linear layers start so; normal02: Normal(0, 0.02), as tables always do"
     )
 
+    text_model: str = later_field(
+        "", description="what makes the vectors, of text: a folder, or a name on the hub; none: they are given"
+    )
+    whiten_dim: int = later_field(
+        0, ge=0, description="decorrelate the items' vectors to so many numbers; 0: take them as they are"
+    )
+    head: Literal["linear", "mlp", "residual"] = later_field(
+        "linear",
+        description="from the items' vectors to d_model numbers; residual: the first d_model, and what an MLP adds",
+    )
+    words_dropout: float = later_field(0.0, ge=0, lt=1, description="of what words add to an item's vector (hybrid)")
+    start: Literal["random", "neighbours"] = later_field(
+        "random", description="neighbours: layers, positions, words and MLP add nothing before training"
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _fill_d_ff(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +175,8 @@ class ModelParams(Params):
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
         if self.positions == "rotary" and self.d_model // self.n_heads % 2:
             raise ValueError("positions=rotary turns pairs of numbers: d_model / n_heads must be even")
+        if self.head == "residual" and self.d_model > (width := self.whiten_dim or self.vector_dim):
+            raise ValueError(f"head=residual passes {width} numbers on: d_model={self.d_model} must not be more")
         if unknown := [name for name in self.fields if name not in TEXT_FIELDS]:
             raise ValueError(f"fields: {unknown[0]} is no text field; expected some of {', '.join(TEXT_FIELDS)}")
         return self

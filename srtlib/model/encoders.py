@@ -1,5 +1,5 @@
-"""Item encoders: what makes a vector of an item. One interface, found by name in `ENCODERS`; nothing else in the
-library knows one by name.
+"""Item encoders: what makes a vector of an item. One interface (`ItemEncoder`), found by name in `ENCODERS`; nothing
+else in the library knows one by name.
 
 To add one, write a class of `ItemEncoder` and put it into `ENCODERS`: then `ModelParams(encoder=...)` names it, and
 training, saving, loading and recommending work with it. Shapes: n items to encode, I items of the catalogue, D =
@@ -8,112 +8,24 @@ d_model.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from srtlib.extensions import look_up
 from srtlib.model.csr import ranges
+from srtlib.model.item_encoder import Catalogue, ItemEncoder
 from srtlib.model.memory import resident, take
+from srtlib.model.vector_encoders import FixedVectors, Sentence
 
 if TYPE_CHECKING:
-    import pandas as pd
     from tokenizers import Tokenizer
 
     from srtlib.data.text import TokenBags
+    from srtlib.model.flops import Parts
     from srtlib.params import ModelParams
-
-
-class Catalogue(Protocol):
-    """Items that are to be encoded: a `Dataset`, or an `ItemTable`.
-
-    name: of the data set, for errors. catalogue: one row per item with item_id, title, brand, categories (text).
-    vectors: float32 [I, F] or None, fixed item vectors.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def catalogue(self) -> pd.DataFrame: ...
-
-    @property
-    def vectors(self) -> np.ndarray | None: ...
-
-
-@dataclass(frozen=True)
-class ItemTable:
-    """A table of items, with a column `vector` if they have fixed ones, that belongs to no data set."""
-
-    catalogue: pd.DataFrame
-    name: str = "items"
-
-    @cached_property
-    def vectors(self) -> np.ndarray | None:
-        """float32 [I, F]; ValueError where widths differ."""
-        if "vector" not in self.catalogue:
-            return None
-        vectors = [np.asarray(vector, dtype=np.float32) for vector in self.catalogue["vector"]]
-        if len(shapes := {vector.shape for vector in vectors}) > 1:
-            raise ValueError(f"{self.name}: vectors have the shapes {sorted(shapes)}; expected one width")
-        return np.stack(vectors)
-
-
-class ItemEncoder(nn.Module, ABC):
-    """What every item encoder says of itself, and does.
-
-    needs: the parameters (`ModelParams`) that must be given for it, and "tokenizer" if it reads text with one, learnt
-    from the data set. known_by: what it knows items by, in words. transfers: whether it encodes items that it was not
-    trained on. Tables that are looked up in belong in a child named `tables`: they are counted as embedding.
-    """
-
-    needs: ClassVar[tuple[str, ...]] = ()
-    known_by: ClassVar[str]
-    transfers: ClassVar[bool] = True
-
-    @abstractmethod
-    def __init__(self, params: ModelParams, tokenizer: Tokenizer | None) -> None:
-        super().__init__()
-
-    @abstractmethod
-    def features(self, items: Catalogue, device: torch.device) -> Any:
-        """What `forward` reads of a catalogue, on the device if it fits.
-
-        Args:
-            items: the catalogue.
-            device: of the model.
-
-        Raises ValueError where the catalogue lacks what the encoder needs.
-        """
-
-    @abstractmethod
-    def forward(self, features: Any, items: Tensor) -> Tensor:
-        """Vectors of some items.
-
-        Args:
-            features: what `features` made of the catalogue.
-            items: int [n], indices into that catalogue.
-
-        Returns:
-            float [n, D].
-        """
-
-    @abstractmethod
-    def flops(self, features: Any, items: Tensor) -> dict[str, int]:
-        """FLOPs of `forward` with these arguments, a multiply-accumulate as 2.
-
-        Args:
-            features: what `features` made of the catalogue.
-            items: int [n], indices into that catalogue.
-
-        Returns:
-            By child module, from the lowest up, each child with weights among them (a look-up costs 0).
-        """
 
 
 @dataclass(frozen=True)
@@ -208,56 +120,56 @@ def gather_bags(features: BagFeatures, field: str, items: Tensor) -> tuple[Tenso
     return take(features.ids[field], ranges(starts, lengths)), begins.to(torch.int32)
 
 
-class FixedVectors(ItemEncoder):
-    """Item encoder of figure 2: fixed, task-agnostic vectors and a trained projection."""
+class Hybrid(ItemEncoder):
+    """The sum of `FixedVectors` (of a sentence encoder, where `text_model` names one) and a `TokenBag`: what sentences
+    mean, and what words say about this catalogue."""
 
-    needs = ("vector_dim",)
-    known_by = "fixed vectors"
+    needs = ("fields", "tokenizer", "vector_dim")
+    known_by = "their text, and fixed vectors"
 
-    def __init__(self, params: ModelParams, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(self, params: ModelParams, tokenizer: Tokenizer | None) -> None:
         super().__init__(params, tokenizer)
-        self.project = nn.Linear(params.vector_dim, params.d_model)
+        self.words = TokenBag(params, tokenizer)
+        self.vectors = FixedVectors(params)
+        self.words_dropout = nn.Dropout(params.words_dropout)
 
-    def features(self, items: Catalogue, device: torch.device) -> Tensor:
-        """The items' vectors, float32 [I, vector_dim].
+    def fit(self, items: Catalogue) -> None:
+        """Fit the whitening, if there is one, to a catalogue's vectors."""
+        self.vectors.fit(items)
+
+    def features(self, items: Catalogue, device: torch.device) -> tuple[BagFeatures, Tensor]:
+        """Token bags, and vectors [I, width].
 
         Args:
-            items: the catalogue, with vectors.
+            items: the catalogue, with vectors or text.
             device: of the model.
 
-        Raises ValueError where there are none of this width, or one is not finite.
+        Raises ValueError as `FixedVectors.features`.
         """
-        vectors, width = items.vectors, self.project.in_features
-        if vectors is None or vectors.shape[1:] != (width,):
-            raise ValueError(
-                f"{items.name} has no item vectors of width {width}, which this model reads: "
-                "give a table of items a column vector, a data set Dataset.with_vectors"
-            )
-        if n := int((wrong := ~np.isfinite(vectors).all(axis=1)).sum()):
-            first = items.catalogue["item_id"].iloc[int(wrong.argmax())]
-            raise ValueError(f"{items.name}: the vectors of {n:,} items are not finite numbers, of {first!r} first")
-        return resident(vectors, device)
+        return self.words.features(items, device), self.vectors.features(items, device)
 
-    def forward(self, features: Tensor, items: Tensor) -> Tensor:
-        """Projected vectors of some items.
+    def forward(self, features: tuple[BagFeatures, Tensor], items: Tensor) -> Tensor:
+        """Vectors of some items, the sum of the two parts.
 
         Args:
-            features: float32 [I, vector_dim].
-            items: int [n], rows of it.
+            features: as from `features`.
+            items: int [n], indices into the catalogue.
 
         Returns:
             float [n, D].
         """
-        return self.project(take(features, items))
+        bags, vectors = features
+        return self.words_dropout(self.words(bags, items)) + self.vectors(vectors, items)
 
-    def flops(self, features: Tensor, items: Tensor) -> dict[str, int]:
-        """FLOPs of `forward`: the projection.
+    def flops(self, features: tuple[BagFeatures, Tensor], items: Tensor) -> Parts:
+        """FLOPs of `forward`, by part.
 
         Args:
-            features: float32 [I, vector_dim].
-            items: int [n], rows of it.
+            features: as from `features`.
+            items: int [n], indices into the catalogue.
         """
-        return {"project": 2 * len(items) * self.project.in_features * self.project.out_features}
+        bags, vectors = features
+        return {"words": self.words.flops(bags, items), "vectors": self.vectors.flops(vectors, items)}
 
 
 class ItemIds(ItemEncoder):
@@ -311,7 +223,13 @@ class ItemIds(ItemEncoder):
         return {"tables": 0}
 
 
-ENCODERS: dict[str, type[ItemEncoder]] = {"token_bag": TokenBag, "fixed_vectors": FixedVectors, "item_ids": ItemIds}
+ENCODERS: dict[str, type[ItemEncoder]] = {
+    "token_bag": TokenBag,
+    "fixed_vectors": FixedVectors,
+    "sentence": Sentence,
+    "hybrid": Hybrid,
+    "item_ids": ItemIds,
+}
 
 
 def encoder_class(params: ModelParams) -> type[ItemEncoder]:
@@ -321,7 +239,7 @@ def encoder_class(params: ModelParams) -> type[ItemEncoder]:
     >>> encoder_class(ModelParams(encoder="bags"))
     Traceback (most recent call last):
     ...
-    ValueError: encoder 'bags' is not known; expected one of fixed_vectors, item_ids, token_bag
+    ValueError: encoder 'bags' is not known; expected one of fixed_vectors, hybrid, item_ids, sentence, token_bag
     """
     encoder = look_up(ENCODERS, params.encoder, "encoder")
     for name in encoder.needs:

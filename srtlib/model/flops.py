@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 if TYPE_CHECKING:
     from srtlib.params import ModelParams
+
+Parts: TypeAlias = Mapping[str, Union[int, "Parts"]]  # FLOPs by module, from the lowest up; a mapping: a branch
 
 
 @dataclass(frozen=True)
 class BatchShape:
     """What one batch computes on.
 
-    tokens: packed tokens T; attention_pairs: query-key pairs; encoder: FLOPs of encoding the batch's items, by child of
-    the item encoder from the lowest up (`ItemEncoder.flops`); scored_pairs: (position, item) scores of the objective:
-    S K for sampled negatives, S I for the full softmax.
+    tokens: packed tokens T; attention_pairs: query-key pairs; encoder: FLOPs of encoding the batch's items
+    (`ItemEncoder.flops`); scored_pairs: (position, item) scores of the objective: S K for sampled negatives, S I for
+    the full softmax.
     """
 
     tokens: int
     attention_pairs: int
-    encoder: Mapping[str, int]
+    encoder: Parts
     scored_pairs: int
 
 
@@ -43,7 +45,7 @@ def forward_flops(params: ModelParams, shape: BatchShape) -> dict[str, int]:
     """
     d, layers = params.d_model, params.n_layers
     return {
-        **{f"encoder.{child}": flops for child, flops in shape.encoder.items()},
+        **{f"encoder.{child}": _total(flops) for child, flops in shape.encoder.items()},
         "attention": layers * (2 * shape.tokens * 4 * d * d + 4 * shape.attention_pairs * d),
         "feed_forward": layers * 2 * _feed_forward_matrices(params) * shape.tokens * d * params.d_ff,
         "scores": 2 * shape.scored_pairs * d,
@@ -66,11 +68,10 @@ def training_flops(params: ModelParams, shape: BatchShape, frozen: Container[str
             to train, such as fixed vectors.
     """
     parts = forward_flops(params, shape)
-    backward, encoder = 0, False  # whether anything of the item encoder, so far, is trained
+    backward, encoder = 0, False  # whether anything of the item encoder is trained
     for child, flops in shape.encoder.items():
-        trained = f"encoder.{child}" not in frozen
-        backward += flops * (trained + encoder)
-        encoder = encoder or trained
+        more, encoder = _backward(flops, f"encoder.{child}" not in frozen, encoder)
+        backward += more
     placed = params.positions == "absolute" and "positions" not in frozen
     below = encoder or placed or "input_norm" not in frozen
     layers = params.n_layers
@@ -82,6 +83,22 @@ def training_flops(params: ModelParams, shape: BatchShape, frozen: Container[str
         backward += linear // layers * (trained + below) + 2 * mixing // layers * below
     backward += parts["scores"] * (encoder + (below or "final_norm" not in frozen))
     return sum(parts.values()) + backward
+
+
+def _total(parts: int | Parts) -> int:
+    return parts if isinstance(parts, int) else sum(map(_total, parts.values()))
+
+
+def _backward(parts: int | Parts, trained: bool, below: bool) -> tuple[int, bool]:
+    """FLOPs of the backward pass of a module (a branch starts from data, whatever stands below it), and whether
+    anything up to it is trained."""
+    if isinstance(parts, int):
+        return parts * (trained + below), trained or below
+    total, inner = 0, False
+    for part in parts.values():
+        more, inner = _backward(part, trained, inner)
+        total += more
+    return total, inner or below
 
 
 def paper_forward_flops(params: ModelParams, batch: int = 128) -> int:

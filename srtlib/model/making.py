@@ -37,5 +37,6 @@ def new_model(params: ModelParams, dataset: Dataset, seed: int = 0) -> SRT:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SRT(params, tokenizer)
+    model.encoder.fit(dataset)
     model.origin = Origin.of(dataset)
     return model

@@ -6,7 +6,7 @@ from typing import Self
 import pandas as pd
 
 from srtlib.data.dataset import Dataset
-from srtlib.model.encoders import Catalogue
+from srtlib.model.item_encoder import Catalogue
 from srtlib.params import Params
 
 

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srtlib.model.attention import Block
-from srtlib.model.encoders import Catalogue, ItemTable, encoder_class
+from srtlib.model.encoders import encoder_class
+from srtlib.model.item_encoder import Catalogue, ItemTable
 from srtlib.model.packing import Layout
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class SRT(nn.Module):
         self.apply(partial(_initialise, scheme=params.initialisation))
         if params.residual_scale:
             self._shrink_residuals()
+        if params.start == "neighbours":
+            self._start_at_neighbours()
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +76,13 @@ class SRT(nn.Module):
         for name, weight in self.blocks.named_parameters():
             if name.endswith(("out.weight", "outer.weight")):
                 weight.div_(math.sqrt(2 * self.params.n_layers))
+
+    @torch.no_grad()
+    def _start_at_neighbours(self) -> None:
+        """Outputs start as the normalised vector of the last item: cosines rank its neighbours."""
+        for name, weight in self.named_parameters():
+            if name.endswith(("out.weight", "outer.weight", "positions.weight", "words.project.weight")):
+                weight.zero_()
 
     def features(self, items: Catalogue | pd.DataFrame) -> Any:
         """What the item encoder reads of a data set's catalogue, or of a table of items, on the model's device.
@@ -147,16 +157,11 @@ class SRT(nn.Module):
         `non_embedding` counts as the authors do: all but the tables; `projection` is the rest of the item encoder.
         """
         sizes = {name: p.numel() for name, p in self.named_parameters()}
-        groups = {
-            "embedding": "encoder.tables.",
-            "projection": "encoder.",
-            "positions": "positions.",
-            "blocks": "blocks.",
-            "norms": "",
-        }
-        counts = dict.fromkeys(groups, 0)
+        groups = {"encoder": "projection", "positions": "positions", "blocks": "blocks"}
+        counts = dict.fromkeys(["embedding", *groups.values(), "norms"], 0)
         for name, size in sizes.items():
-            counts[next(group for group, prefix in groups.items() if name.startswith(prefix))] += size
+            group = "embedding" if is_table(name) else groups.get(name.split(".")[0], "norms")
+            counts[group] += size
         total = sum(sizes.values())
         return {**counts, "non_embedding": total - counts["embedding"], "total": total}
 
@@ -177,6 +182,16 @@ class SRT(nn.Module):
         from srtlib.model.folder import load_model
 
         return load_model(folder, device)
+
+
+def is_table(parameter: str) -> bool:
+    """Whether a parameter is of a table that the item encoder looks up in.
+
+    >>> is_table("encoder.words.tables.title.weight"), is_table("encoder.project.weight")
+    (True, False)
+    """
+    module, *path = parameter.split(".")
+    return module == "encoder" and "tables" in path
 
 
 def part_of(parameter: str) -> str:

@@ -1,4 +1,5 @@
-"""What SRT is compared with: popularity, co-occurrence, SASRec with item IDs, and SRT on fixed text vectors.
+"""What SRT is compared with: popularity, co-occurrence, neighbours by text, SASRec with item IDs, and SRT on fixed text
+vectors.
 
 The trained ones share SRT's transformer, losses, training loop and evaluation, and differ in the item encoder alone.
 """
@@ -15,13 +16,14 @@ from srtlib.data import csr
 from srtlib.data.dataset import Dataset, Split
 from srtlib.data.text import dataset_bags, dataset_tokenizer
 from srtlib.evaluation import metrics
+from srtlib.model.vector_encoders import Whitening
 from srtlib.params import ModelParams, Recipe, TrainParams, parse
 from srtlib.training.identity import config_of
 from srtlib.training.provenance import record_untrained
 from srtlib.training.trainer import train
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # last items of histories, int [B] -> scores [B, items]
-UNTRAINED = ("popularity", "co_occurrence")
+UNTRAINED = ("popularity", "co_occurrence", "text_neighbours")
 TEXT_VOCABULARY = 30_000
 
 
@@ -38,6 +40,22 @@ def co_occurrence(dataset: Dataset) -> Scorer:
     together.setdiag(0)
     tie_break = dataset.train_counts / (dataset.train_counts.max() + 1.0)
     return lambda last: together[last].toarray() + tie_break
+
+
+def text_neighbours(dataset: Dataset, width: int = 256) -> Scorer:
+    """Items score by the cosine of their text's vector with that of the history's last item, both whitened: what an SRT
+    on these vectors says before it learns (`start` = neighbours).
+
+    Args:
+        dataset: whose vectors count; where it has none, those of `text_vectors`.
+        width: of the whitened vectors, at most.
+    """
+    vectors = dataset.vectors if dataset.vectors is not None else text_vectors(dataset).vectors
+    assert vectors is not None
+    whitening = Whitening(vectors.shape[1], min(width, vectors.shape[1]))
+    whitening.fit(vectors)
+    unit = whitening(vectors) / np.sqrt(min(width, vectors.shape[1]))
+    return lambda last: unit[last] @ unit.T
 
 
 def score_ranks(
@@ -74,7 +92,8 @@ def record_baseline(name: str, dataset: Dataset, store: Path) -> dict[str, Any]:
         dataset: whose users and catalogue.
         store: of the runs.
     """
-    scorer = {"popularity": popularity, "co_occurrence": co_occurrence}[name](dataset)
+    makers = {"popularity": popularity, "co_occurrence": co_occurrence, "text_neighbours": text_neighbours}
+    scorer = makers[name](dataset)
     config = {
         **config_of(dataset, Recipe(name=name, model=ModelParams(), train=TrainParams())),
         "model": {},

@@ -21,7 +21,7 @@ from srtlib.data.text import UNKNOWN, dataset_tokenizer
 from srtlib.evaluation import evaluate
 from srtlib.model.folder import weights_sha256
 from srtlib.model.packing import Sequences
-from srtlib.model.srt import SRT, part_of
+from srtlib.model.srt import SRT, is_table
 from srtlib.params import FineTuning, Recipe, TrainParams
 from srtlib.training.identity import Tuning, config_of
 from srtlib.training.losses import NegativeSampler
@@ -87,7 +87,7 @@ def retokenise(model: SRT, dataset: Dataset) -> SRT:
     ids = torch.tensor([i for old in spelt for i in old])
     starts = torch.tensor([0, *(len(old) for old in spelt[:-1])]).cumsum(0)
     weights = {
-        name: F.embedding_bag(ids, w, starts, mode="sum") if part_of(name) == "encoder.tables" else w
+        name: F.embedding_bag(ids, w, starts, mode="sum") if is_table(name) else w
         for name, w in model.state_dict().items()
     }
     new = SRT(model.params, tokenizer)

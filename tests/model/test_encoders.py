@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from srtlib.data.dataset import Dataset
-from srtlib.model.encoders import ENCODERS, TokenBag
+from srtlib.data.sentences import DEFAULT_MODEL
+from srtlib.evaluation import judge
+from srtlib.model.encoders import ENCODERS, Hybrid, TokenBag
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
+from srtlib.model.vector_encoders import FixedVectors, Whitening
 from srtlib.params import ModelParams
 
 
@@ -23,7 +26,14 @@ def with_vectors(dataset: Dataset, width: int = 6) -> Dataset:
 def made(name: str, dataset: Dataset) -> tuple[SRT, Dataset]:
     """A model with that encoder, and the data set with what it reads."""
     data = with_vectors(dataset)
-    return new_model(params(encoder=name, vector_dim=6, n_items=data.n_items), data, seed=1), data
+    return new_model(params(n_items=data.n_items, **reading(name)), data, seed=1), data
+
+
+def reading(name: str) -> dict[str, object]:
+    """Parameters of an encoder that reads vectors of width 6, or sentences."""
+    pytest.importorskip("sentence_transformers") if name == "sentence" else None
+    sentences = {"text_model": DEFAULT_MODEL, "vector_dim": 384}
+    return {"encoder": name, **(sentences if name == "sentence" else {"vector_dim": 6})}
 
 
 def test_item_encoder_sums_tokens_by_field(dataset: Dataset) -> None:
@@ -101,3 +111,50 @@ def test_a_model_of_item_ids_reads_its_own_catalogue_only(dataset: Dataset, chan
     model.features(items.assign(title="of another name"))
     with pytest.raises(ValueError, match="items are not the items of small that this model was trained on"):
         model.features(other[change])
+
+
+def test_whitened_vectors_are_uncorrelated(dataset: Dataset) -> None:
+    """Before each is scaled by itself: unit variances, no covariances, and no say for what hardly varies."""
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((500, 5)) @ rng.standard_normal((5, 7)) + 3).astype(np.float32)  # of rank 5
+    whitening = Whitening(7, 6)
+    whitening.fit(vectors)
+    x = (torch.from_numpy(vectors).double() - whitening.mean.double()) @ whitening.matrix.double()
+    expected = torch.diag(torch.tensor([1.0] * 5 + [0.0], dtype=torch.double))
+    torch.testing.assert_close(torch.cov(x.T, correction=0), expected, atol=1e-4, rtol=0)
+    scaled = whitening(vectors)
+    assert scaled.mean(1) == pytest.approx(0, abs=1e-5)
+    assert scaled.std(1) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("positions", ["absolute", "rotary"])
+@pytest.mark.parametrize("name", ["fixed_vectors", "hybrid"])
+def test_before_training_neighbours_of_the_last_item_are_ranked(dataset: Dataset, name: str, positions: str) -> None:
+    data = with_vectors(dataset)
+    values = {"d_model": 6, "whiten_dim": 6, "head": "residual", "start": "neighbours", "temperature": 0.1}
+    model = new_model(params(**{**reading(name), **values, "positions": positions}), data, seed=1)
+    part = model.encoder.vectors if isinstance(model.encoder, Hybrid) else model.encoder
+    assert isinstance(part, FixedVectors)
+    assert part.whitening is not None
+    unit = part.whitening(data.vectors) / np.sqrt(6)
+    last = data.items[data.history_ends("test") - 1]
+    scores = unit[last] @ unit.T
+    own = scores[np.arange(data.n_users), data.targets("test")][:, None]
+    expected = 1 + (scores > own + 1e-6).sum(1)
+    assert judge(model, data, "test").ranks == pytest.approx(expected)
+
+
+def test_hybrid_is_the_sum_of_its_parts(dataset: Dataset) -> None:
+    model, data = made("hybrid", dataset)
+    encoder, features, items = model.encoder, model.features(data), torch.tensor([3, 1])
+    assert isinstance(encoder, Hybrid)
+    parts = encoder.words(features[0], items), encoder.vectors(features[1], items)
+    torch.testing.assert_close(model.encode(features, items), parts[0] + parts[1])
+
+
+def test_another_text_model_is_refused(dataset: Dataset) -> None:
+    model, data = made("sentence", dataset)
+    assert isinstance(model.encoder, FixedVectors)
+    model.encoder.text_sha256[0] ^= 1
+    with pytest.raises(ValueError, match="'all-MiniLM-L6-v2' is not the one that this model was trained with"):
+        model.features(data)

@@ -15,7 +15,16 @@ from srtlib.evaluation import evaluate, metrics
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams, Recipe, TrainParams
-from srtlib.studies.baselines import co_occurrence, popularity, record_baseline, sasrec, score_ranks, text_vectors, tune
+from srtlib.studies.baselines import (
+    co_occurrence,
+    popularity,
+    record_baseline,
+    sasrec,
+    score_ranks,
+    text_neighbours,
+    text_vectors,
+    tune,
+)
 from srtlib.training.trainer import train
 
 QUICK = {"epochs": 2, "batch_size": 64, "n_negatives": 16, "learning_rate": 0.01}
@@ -47,6 +56,19 @@ def test_co_occurrence_counts_shared_training_histories(dataset: Dataset) -> Non
         for j in range(dataset.n_items):
             assert int(scores[i, j]) == (together[min(i, j), max(i, j)] if i != j else 0)
     assert (scores % 1 < 1).all()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_text_neighbours_are_those_of_whitened_vectors(dataset: Dataset, given: bool) -> None:
+    """Against a whitening by singular values, and cosines one by one."""
+    vectors = np.random.default_rng(0).standard_normal((dataset.n_items, 5)) if given else text_vectors(dataset).vectors
+    data = dataset.with_vectors(vectors) if given else dataset
+    left, _, right = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+    signs = [np.sign(row[np.abs(row).argmax()]) for row in right[:5]]
+    scores = text_neighbours(data, width=5)(np.arange(data.n_items))
+    for i, j in combinations(range(8), 2):
+        a, b = (row - row.mean() for row in left[[i, j], :5] * signs)
+        assert scores[i, j] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-3)
 
 
 def test_co_occurrence_by_hand() -> None:
