@@ -8,6 +8,7 @@ from . import model as model
 from . import notebook as notebook
 from . import params as params
 from . import paths as paths
+from . import protocols as protocols
 from . import recipes as recipes
 from . import runs as runs
 from . import serving as serving

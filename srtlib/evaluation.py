@@ -17,7 +17,7 @@ from srtlib.model.csr import ranges, row_numbers
 from srtlib.model.memory import take
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, NonFiniteError
-from srtlib.params import parse_protocol
+from srtlib.protocols import parse_protocol
 
 PAPER_BATCH = 128  # users who share their negatives in the authors' evaluation
 TIE = 1e-6  # relative difference of float32 scores that is rounding, not preference
@@ -71,7 +71,7 @@ def evaluate(
         model: the ranker.
         dataset: whose users and catalogue.
         split: "valid" or "test", the last item but one or the last.
-        protocol: among which items it is ranked: "full", "sampled:N" or "paper:N" (`srtlib.params.PROTOCOLS`). Fewer
+        protocol: among which items it is ranked: "full", "sampled:N" or "paper:N" (`srtlib.protocols.PROTOCOLS`). Fewer
             candidates are easier: do not compare across protocols.
         ks: lengths of the list that is looked at.
         exclude_seen: leave the user's own history out of the candidates (the paper does not).

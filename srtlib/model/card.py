@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from srtlib.model.encoders import ENCODERS
-from srtlib.params import parse_protocol
+from srtlib.protocols import parse_protocol
 
 
 def card_text(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
