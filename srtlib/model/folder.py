@@ -30,12 +30,13 @@ from srtlib.model.card import card_text
 from srtlib.model.encoders import encoder_class
 from srtlib.model.memory import pick_device
 from srtlib.model.origin import Origin
+from srtlib.model.released import CONFIG, WEIGHTS, model_folder
 from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.params import ModelParams, parse
 from srtlib.paths import whole_file, write_bytes, write_text
 
 FORMAT = "srtlib-1"  # another one is refused
-CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
+TOKENIZER, ITEMS = "tokenizer.json", "items.parquet"
 SUMS = "SHA256SUMS"
 
 
@@ -65,18 +66,18 @@ def save_model(model: SRT, folder: Path) -> None:
     write_bytes(folder / WEIGHTS, save(weights, metadata=header))
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> SRT:
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> SRT:
     """Load what `save_model` wrote.
 
     Args:
-        folder: of the model.
+        folder: of the model, or the name of a released one.
         device: where the model is wanted.
 
     Raises FileNotFoundError for a missing file, and ValueError, naming the file, for another format, for a tokenizer
     that is not the one the model was trained with, and for what is damaged; NonFiniteError for weights that are NaN or
     infinite.
     """
-    device = pick_device(device)
+    device, folder = pick_device(device), model_folder(folder)
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{folder} is not a model folder: no {CONFIG}")
     data = _read(folder, CONFIG)
@@ -186,6 +187,15 @@ def write_items(folder: Path, items: pd.DataFrame) -> None:
     (folder / SUMS).unlink(missing_ok=True)
     with whole_file(folder / ITEMS) as aside:
         items.to_parquet(aside, index=False, compression="zstd")
+    seal(folder)
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of what a folder holds: it is complete.
+
+    Args:
+        folder: of a model that is saved there, with its items unless it is to be released without.
+    """
     names = [name for name in (CONFIG, ITEMS, WEIGHTS, TOKENIZER) if (folder / name).is_file()]
     write_text(folder / SUMS, "".join(f"{_file_sha256(folder / name)}  {name}\n" for name in names))
 
@@ -194,7 +204,9 @@ def read_items(folder: Path) -> pd.DataFrame:
     """The catalogue of a model folder; FileNotFoundError where it has none, ValueError where it is damaged."""
     path = folder / ITEMS
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no {ITEMS}: its training did not finish; give the items as a table")
+        raise FileNotFoundError(
+            f"{folder} has no {ITEMS}: its training did not finish, or it came without; give the items as a table"
+        )
     _check(folder, ITEMS, _file_sha256(path))
     try:
         return pd.read_parquet(path)

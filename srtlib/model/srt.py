@@ -172,11 +172,11 @@ class SRT(nn.Module):
         save_model(self, folder)
 
     @classmethod
-    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> SRT:
+    def from_pretrained(cls, folder: Path | str, device: torch.device | str = "cpu") -> SRT:
         """Load it from a model folder: see `srtlib.model.folder.load_model`, also for what is raised.
 
         Args:
-            folder: of the model.
+            folder: of the model, or the name of a released one.
             device: where the model is wanted.
         """
         from srtlib.model.folder import load_model

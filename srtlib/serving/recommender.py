@@ -19,6 +19,7 @@ from srtlib.data.cache import cached_folder
 from srtlib.data.columns import check_items
 from srtlib.model.folder import ITEMS, read_items, weights_sha256, write_items
 from srtlib.model.packing import Sequences
+from srtlib.model.released import model_folder
 from srtlib.model.srt import SRT
 from srtlib.serving.filters import Filter, Items, read_filter
 from srtlib.serving.histories import Histories, Log, read_histories, read_ids
@@ -67,7 +68,7 @@ class Recommender:
         """From a model folder. The vectors of a large catalogue are cached in the data home.
 
         Args:
-            folder: of the model.
+            folder: of the model, or the name of a released one (`srt models`), which needs `items`.
             items: a catalogue as the class takes, whose items keep the folder's counts, where it knows their ids;
                 default: the one that lies in the folder.
             device: where the model computes.
@@ -75,9 +76,22 @@ class Recommender:
 
         Raises FileNotFoundError and ValueError as `SRT.from_pretrained` does.
         """
-        folder = _path(folder)
+        folder = model_folder(folder)
         model = SRT.from_pretrained(folder, device)
         return cls(model, read_items(folder) if items is None else _with_counts(items, folder), approximate)
+
+    @classmethod
+    def pretrained(cls, name: str, items: pd.DataFrame, approximate: bool = False) -> "Recommender":
+        """A released model on a catalogue that it has never seen. Nothing is trained.
+
+        Args:
+            name: of the model; `srtlib.model.released.released_models` lists them.
+            items: the catalogue, as the class takes.
+            approximate: as for the class.
+
+        Raises ImportError without the extra `text`, which reads the items, and what `load` raises.
+        """
+        return cls.load(name, items, approximate=approximate)
 
     def save(self, folder: Path | str) -> None:
         """Write a model folder that `load` reads, added items included."""
@@ -120,7 +134,7 @@ class Recommender:
         scores, found = torch.empty(0, k), torch.empty(0, k, dtype=torch.long)
         if len(log.with_history):
             scores, found = self._search(log, k, exclude_seen, chosen)
-        table = self._table(log.users[log.with_history], scores, found, "user")
+        table = _table(self.items, log.users[log.with_history], scores, found, "user")
         without = np.setdiff1d(np.arange(len(log.users)), log.with_history)
         popular = self._popular(log.users[without], k, chosen)
         order = pd.Index(log.users).get_indexer(pd.concat([table, popular])["user"])
@@ -149,7 +163,7 @@ class Recommender:
             raise ValueError(f"item {ids[items.numpy() < 0][0]!r} is not in the catalogue; add it with add_items")
         unit = F.normalize(self.vectors)
         itself = torch.arange(len(items)).to(unit.device), items.to(unit.device)
-        return self._table(ids, *top_k(unit[items], unit, k, itself), "query")
+        return _table(self.items, ids, *top_k(unit[items], unit, k, itself), "query")
 
     def add_items(self, items: pd.DataFrame) -> None:
         """Add items that the model has never seen: a table as the class takes. Nothing is trained.
@@ -213,27 +227,22 @@ class Recommender:
             offer = "they get the most popular items" if counts.any() else "no item has a count, so they get none"
             warnings.warn(f"no item is known of {len(users):,} users, {users[0]!r} first; {offer}", stacklevel=3)
         scores, best = _most_popular(torch.from_numpy(counts), k, chosen)
-        return self._table(users, scores.expand(len(users), k), best.expand(len(users), k), "user")
-
-    def _table(self, names: np.ndarray, scores: Tensor, found: Tensor, name: str) -> pd.DataFrame:
-        """Long table of [B, k] results; those at -inf are left out."""
-        k = scores.shape[1]
-        kept = torch.isfinite(scores).flatten().cpu().numpy()
-        items = found.flatten().cpu().numpy()[kept]
-        columns = {
-            name: np.repeat(names.astype(object), k)[kept],
-            "rank": np.tile(np.arange(1, k + 1), len(names))[kept],
-            "item_id": self.items["item_id"].iloc[items].to_numpy(),
-            "title": self.items["title"].iloc[items].to_numpy(),
-            "score": scores.flatten().cpu().numpy().astype(float)[kept],
-        }
-        return pd.DataFrame(columns)
+        return _table(self.items, users, scores.expand(len(users), k), best.expand(len(users), k), "user")
 
 
-def _path(folder: Path | str) -> Path:
-    if not isinstance(folder, Path | str):
-        raise ValueError(f"the model is {folder!r}; expected the path of its folder")
-    return Path(folder)
+def _table(items: pd.DataFrame, names: np.ndarray, scores: Tensor, found: Tensor, name: str) -> pd.DataFrame:
+    """Long table of [B, k] results; those at -inf are left out."""
+    k = scores.shape[1]
+    kept = torch.isfinite(scores).flatten().cpu().numpy()
+    chosen = found.flatten().cpu().numpy()[kept]
+    columns = {
+        name: np.repeat(names.astype(object), k)[kept],
+        "rank": np.tile(np.arange(1, k + 1), len(names))[kept],
+        "item_id": items["item_id"].iloc[chosen].to_numpy(),
+        "title": items["title"].iloc[chosen].to_numpy(),
+        "score": scores.flatten().cpu().numpy().astype(float)[kept],
+    }
+    return pd.DataFrame(columns)
 
 
 def _with_counts(items: pd.DataFrame, folder: Path) -> pd.DataFrame:
