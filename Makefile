@@ -16,7 +16,7 @@ CHECK := import sys; sys.tracebacklimit = 0; \
   load_params(size); load_dataset(dataset, seed=int(seed))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scaling test coverage test-cluster test-wheel book design frontier format lint clean
+.PHONY: help setup scaling test coverage test-cluster test-wheel book design frontier models format lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ design: setup ## draw what imports what into out/design.svg
 
 frontier: setup ## draw the README's figure from the recorded runs into book/_static/frontier.svg
 	$(BIN)/python book/_ext/frontier.py book/_static/frontier.svg
+
+models: setup ## pre-train the released models anew into models/ (minutes; needs the data in SRT_DATA)
+	$(BIN)/python -m srtlib.studies.releasing
 
 format: setup ## format the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix

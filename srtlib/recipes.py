@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 FIELD_LENGTHS = {"title": 40, "brand": 8, "categories": 40}  # most tokens kept of each text field
 
+SENTENCE = {  # an SRT that starts as the neighbours of the last item by MiniLM's vectors (book/transfer)
+    "text_model": "all-MiniLM-L6-v2",
+    "vector_dim": 384,
+    "whiten_dim": 256,
+    "head": "residual",
+    "start": "neighbours",
+}
+
 
 class MakeRecipe(Protocol):
     """Complete parameters of an architecture, for a data set with so many training targets and such text fields."""
@@ -109,6 +117,25 @@ def srtlib_recipe(
     )
 
 
+def sentence_recipe(
+    architecture: Architecture, n_targets: int = 100_000, fields: tuple[str, ...] = ("title", "brand")
+) -> Recipe:
+    """The default recipe on sentence vectors (extra `text`), for small data sets: before training it ranks the
+    neighbours of the last item, and it learns what to add.
+
+    Args:
+        architecture: width, layers, heads; d_model is at most 256.
+        n_targets: training targets of the data set.
+        fields: text fields of the data set; the sentence encoder reads all that there are.
+
+    >>> sentence_recipe(Architecture(d_model=128)).model.encoder
+    'sentence'
+    """
+    base = srtlib_recipe(architecture, n_targets, fields)
+    model = parse(ModelParams, base.model.model_dump() | {"encoder": "sentence", **SENTENCE}, "sentence recipe")
+    return Recipe(name="sentence", model=model, train=base.train)
+
+
 def usual_epochs(n_targets: int) -> int:
     """40 to 4, with the inverse root of the training targets.
 
@@ -127,7 +154,7 @@ def usual_batch_size(targets_seen: float) -> int:
     return min(8192, max(128, 2 ** round(math.log2(max(1.0, 0.36 * math.sqrt(targets_seen))))))
 
 
-RECIPES: dict[str, MakeRecipe] = {"paper": paper_recipe, "srtlib": srtlib_recipe}
+RECIPES: dict[str, MakeRecipe] = {"paper": paper_recipe, "srtlib": srtlib_recipe, "sentence": sentence_recipe}
 
 
 def recipe_for(

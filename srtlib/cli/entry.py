@@ -1,4 +1,4 @@
-"""The command line: srt data | train | sweep | evaluate | compare | recommend | export | plan.
+"""The command line: srt data | train | sweep | evaluate | compare | recommend | models | export | plan.
 
 Exit codes: 0 done; 1 something failed, said in one line; 2 the command itself was not understood; 130, 143 or 129
 interrupted by Ctrl-C, SIGTERM or SIGHUP; 141 nobody reads the output any more. Torch is imported by the commands that

@@ -1,4 +1,4 @@
-"""srt recommend | export."""
+"""srt recommend | models | export."""
 
 import argparse
 import io
@@ -20,8 +20,9 @@ def add_to(commands: Commands) -> None:
         recommend,
         "Recommend items to users by what they had before; writes CSV.",
         "--model out/runs/0123456789ab/model --history history.csv --k 10 > offers.csv",
+        "--model amazon-small --items items.csv --history history.csv > offers.csv",
     )
-    one.add_argument("--model", type=Path, required=True, help="a model folder")
+    one.add_argument("--model", required=True, help="a model folder, or a name that srt models lists")
     one.add_argument("--history", type=Path, required=True, help="table of user_id, item_id[, timestamp]")
     one.add_argument("--k", type=int, default=10, help="items per user")
     one.add_argument("--items", type=Path, help="another catalogue: table of item_id, title[, brand, categories]")
@@ -33,6 +34,8 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--date-format", help="of the history's dates, where they are not ISO 8601, such as %%d/%%m/%%Y")
     one.add_argument("--raw", action="store_true", help="CSV: keep control characters, and what looks like a formula")
     one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
+
+    commands.add("models", models, "List the pre-trained models that come with srtlib: --model takes their names.", "")
 
     one = commands.add(
         "export",
@@ -69,6 +72,12 @@ def recommend(options: argparse.Namespace) -> dict[str, Any] | None:
         sys.stdout.reconfigure(encoding="utf-8")
     print(as_csv(offers, options.raw), end="")
     return None
+
+
+def models(options: argparse.Namespace) -> "pd.DataFrame":
+    from srtlib.model.released import released_models
+
+    return released_models()
 
 
 def export(options: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from srtlib.cli.arguments import Commands, Result, count, duration, setting
-from srtlib.params import Architecture, load_params, parse
+from srtlib.params import Architecture, ModelParams, load_params, parse
 from srtlib.paths import runs_root
 from srtlib.recipes import RECIPES, recipe_for
 
@@ -29,12 +29,14 @@ def add_to(commands: Commands) -> None:
         train,
         "Train one model and record the run.",
         "synthetic --d-model 64 --n-layers 2 --set epochs=5",
+        "my_data --start amazon-small",
         "torchrun --nproc-per-node 2 -m srtlib.cli train synthetic --d-model 64",
     )
     one.add_argument("dataset", help="a name or a folder")
     one.add_argument("--recipe", choices=sorted(RECIPES), default="srtlib")
     one.add_argument("--d-model", type=int, default=64)
     one.add_argument("--n-layers", type=int, default=2)
+    one.add_argument("--start", metavar="MODEL", help="fine-tune this model, a folder or a name that srt models lists")
     one.add_argument("--interactions", type=count, help="train on a sample of users of about this size")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
@@ -69,7 +71,7 @@ def add_to(commands: Commands) -> None:
         "Evaluate a trained model on a data set, among all items and among those new to the user.",
         "--model out/runs/0123456789ab/model --dataset synthetic --json",
     )
-    one.add_argument("--model", type=Path, required=True, help="a model folder")
+    one.add_argument("--model", required=True, help="a model folder, or a name that srt models lists")
     _add_judging(one)
 
     one = commands.add(
@@ -78,7 +80,7 @@ def add_to(commands: Commands) -> None:
         "Two models on the same users: paired differences with intervals (bootstrap over users).",
         "out/runs/0123456789ab/model out/runs/ba9876543210/model --dataset synthetic",
     )
-    one.add_argument("models", type=Path, nargs=2, metavar="model", help="model folders")
+    one.add_argument("models", nargs=2, metavar="model", help="model folders, or names that srt models lists")
     _add_judging(one)
     one.add_argument("--resamples", type=count, default=2000, help="of the users")
 
@@ -99,13 +101,29 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
     dataset = load_dataset(options.dataset, options.seed)
     if options.interactions:
         dataset = dataset.sample_users(n_interactions=options.interactions, seed=options.seed)
-    architecture = parse(Architecture, {"d_model": options.d_model, "n_layers": options.n_layers}, "srt train")
     settings = dict(map(setting, options.set))
-    recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
-    _, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
+    if options.start:
+        summary = _fine_tune(options, dataset, settings)
+    else:
+        architecture = parse(Architecture, {"d_model": options.d_model, "n_layers": options.n_layers}, "srt train")
+        recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
+        _, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
     if distributed.rank() != 0:
         return None
     return summary if options.json else {RANKINGS.get(name, name): value for name, value in summary.items()}
+
+
+def _fine_tune(options: argparse.Namespace, dataset: "Dataset", settings: dict[str, Any]) -> dict[str, Any]:
+    from srtlib.model.memory import pick_device
+    from srtlib.model.srt import SRT
+    from srtlib.studies.fine_tuning import fine_tune
+
+    if fixed := settings.keys() & ModelParams.model_fields.keys():
+        raise ValueError(f"--set {min(fixed)}: the model that is started from has it; expected training parameters")
+    model = SRT.from_pretrained(options.start, pick_device(options.device))
+    architecture = Architecture(d_model=model.params.d_model, n_layers=model.params.n_layers)
+    recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
+    return fine_tune(model, dataset, options.runs, recipe.train)[1]
 
 
 def sweep(options: argparse.Namespace) -> Result:
@@ -152,7 +170,7 @@ def compare(options: argparse.Namespace) -> pd.DataFrame:
     first, second = options.models
     if first == second:
         raise ValueError(f"both models are {first}; expected two")
-    models = {str(path): _model(path, dataset) for path in (first, second)}
+    models = {name: _model(name, dataset) for name in (first, second)}
     return judging.compare(models, dataset, options.split, options.protocol, options.k, n_resamples=options.resamples)
 
 
@@ -162,7 +180,7 @@ def _dataset(options: argparse.Namespace) -> "Dataset":
     return load_dataset(options.dataset, options.seed)
 
 
-def _model(folder: Path, dataset: "Dataset") -> "SRT":
+def _model(folder: str, dataset: "Dataset") -> "SRT":
     """A model, and a warning where the data are not those that it was trained on."""
     from srtlib.model.srt import SRT
 

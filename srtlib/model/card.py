@@ -12,12 +12,13 @@ from srtlib.model.encoders import ENCODERS
 from srtlib.protocols import parse_protocol
 
 
-def card_text(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def card_text(config: Mapping[str, Any], summary: Mapping[str, Any], name: str = "") -> str:
     """The model card, Markdown with the front matter that model hubs read.
 
     Args:
         config: of the run that trained the model (`srtlib.training.identity.config_of`).
         summary: of the run's outcome (columns: see `srtlib.runs`).
+        name: of a released model, which comes without a catalogue.
     """
     data, panel, model, train = (config[part] for part in ("dataset", "panel", "model", "train"))
     encoder = ENCODERS[model["encoder"]]
@@ -27,7 +28,7 @@ def card_text(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
         "---",
-        f"# SRT on {_plain(data['name'])}",
+        f"# {_plain(name or 'SRT on ' + data['name'])}",
         "",
         f"A sequential recommender that knows items by {encoder.known_by}: it ranks a catalogue by what a user had "
         "before.",
@@ -36,16 +37,7 @@ def card_text(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         "",
         "## Use",
         "",
-        "```python",
-        "from srtlib import Recommender",
-        "",
-        'recommender = Recommender.load("path/to/this/folder")',
-        'recommender.recommend({"a user": ["an item_id", "a later one"]}, k=10)',
-        "```",
-        "",
-        "```sh",
-        "srt recommend --model path/to/this/folder --history history.csv --k 10",
-        "```",
+        *_use(name),
         "",
         "## Results",
         "",
@@ -77,6 +69,42 @@ def card_text(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         "text, may be passed on is decided by the licence of the data.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _use(name: str) -> list[str]:
+    if not name:
+        return [
+            "```python",
+            "from srtlib import Recommender",
+            "",
+            'recommender = Recommender.load("path/to/this/folder")',
+            'recommender.recommend({"a user": ["an item_id", "a later one"]}, k=10)',
+            "```",
+            "",
+            "```sh",
+            "srt recommend --model path/to/this/folder --history history.csv --k 10",
+            "```",
+        ]
+    return [
+        'On a catalogue that it has never seen, with no training (`pip install "srtlib[text]"` reads the items):',
+        "",
+        "```python",
+        "import pandas as pd",
+        "from srtlib import Recommender",
+        "",
+        f'recommender = Recommender.pretrained("{name}", pd.read_csv("items.csv"))  # item_id, title[, brand, categories]',
+        'recommender.recommend({"a user": ["an item_id", "a later one"]}, k=10)',
+        "```",
+        "",
+        "```sh",
+        f"srt recommend --model {name} --items items.csv --history history.csv --k 10",
+        f"srt train path/to/your/data --start {name}  # fine-tune it",
+        "```",
+        "",
+        "It is a start, and no more: on catalogues that it has not seen it ranks about as well as the nearest items by",
+        "sentence vectors do, which need no model; what training on your own interactions adds is the gain. It knows no",
+        "prices, stock or seasons, offers what resembles the last items in words, and was trained on English titles.",
+    ]
 
 
 def _plain(text: str) -> str:

@@ -214,15 +214,16 @@ def read_items(folder: Path) -> pd.DataFrame:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 
 
-def write_card(folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+def write_card(folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any], name: str = "") -> None:
     """Write README.md, the model card.
 
     Args:
         folder: of the model.
         config: of the run that trained the model (`srtlib.training.identity.config_of`).
         summary: of the run's outcome (columns: see `srtlib.runs`).
+        name: of a released model, which comes without a catalogue.
     """
-    write_text(folder / "README.md", card_text(config, summary))
+    write_text(folder / "README.md", card_text(config, summary, name))
 
 
 # ---- checksums ------------------------------------------------------------------------------------------------------

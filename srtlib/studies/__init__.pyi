@@ -1,4 +1,5 @@
 from . import baselines as baselines
+from . import encoders as encoders
 from . import experiments as experiments
 from . import fine_tuning as fine_tuning
 from . import forecast as forecast
@@ -6,5 +7,6 @@ from . import judging as judging
 from . import processes as processes
 from . import ray_cluster as ray_cluster
 from . import recording as recording
+from . import releasing as releasing
 from . import sweeping as sweeping
 from . import transfer as transfer

@@ -83,11 +83,11 @@ class Trials:
             seed: of training.
         """
         if name in baselines.UNTRAINED:
-            return _row(self.target, name, seed, baselines.record_baseline(name, self.target, self.store))
+            return summary_row(self.target, name, seed, baselines.record_baseline(name, self.target, self.store))
         if name.startswith("sasrec_"):
-            return _row(self.target, name, seed, train(self.sasrec(name, seed), self.target, self.store)[1])
+            return summary_row(self.target, name, seed, train(self.sasrec(name, seed), self.target, self.store)[1])
         if name == "fixed_vectors":
-            return _row(self.target, name, seed, self._fixed_vectors(seed))
+            return summary_row(self.target, name, seed, self._fixed_vectors(seed))
         return self.transfer(parse_method(name), seed)[1]
 
     def transfer(
@@ -138,7 +138,7 @@ class Trials:
             panel=panel,
             pretraining=pretraining,
         )
-        return tuned, {**_row(self.target, str(method), seed, summary), "share": share, **pretraining}
+        return tuned, {**summary_row(self.target, str(method), seed, summary), "share": share, **pretraining}
 
     def sasrec(self, name: str, seed: int) -> Recipe:
         """SASRec: the best of the grid on validation.
@@ -200,7 +200,9 @@ class Study(Trials):
         for name in ("sasrec_full", "sasrec_sampled"):
             for point in self.params.sasrec:
                 recipe = self._sasrec_recipe(name, point, self.seed)
-                rows.append({**_row(self.target, name, self.seed, train(recipe, self.target, self.store)[1]), **point})
+                rows.append(
+                    {**summary_row(self.target, name, self.seed, train(recipe, self.target, self.store)[1]), **point}
+                )
         return pd.DataFrame(rows)
 
     def pretraining_curve(self) -> pd.DataFrame:
@@ -262,7 +264,8 @@ class Study(Trials):
 
 def _on_share(params: Transfer, share: float) -> dict[str, Any]:
     """Settings of a small share: more epochs, with as many validations; the steps shrink with the square root only."""
-    values = {**params.train, **params.on_shares}
+    given = {**params.train, **params.on_shares}
+    values = {name: value for name, value in given.items() if name in TrainParams.model_fields}
     settings, factor = parse(TrainParams, values, "transfer.on_shares"), round(share**-0.5)
     return {**params.on_shares, "epochs": settings.epochs * factor, "eval_every": settings.eval_every * factor}
 
@@ -275,7 +278,15 @@ def _replace_rows(path: Path, target: str, rows: pd.DataFrame) -> None:
     write_text(path, rows.sort_values("target", kind="stable").to_csv(index=False))
 
 
-def _row(target: Dataset, method: str, seed: int, summary: dict[str, Any]) -> dict[str, Any]:
+def summary_row(target: Dataset, method: str, seed: int, summary: dict[str, Any]) -> dict[str, Any]:
+    """What a table says of one run: method, target, seed, its metrics and where it was made.
+
+    Args:
+        target: that is judged on.
+        method: a baseline or a method, one of `METHODS`.
+        seed: of training.
+        summary: of the run.
+    """
     plain = ("flops", "best_step", "wall_s", *PROVENANCE)
     return {
         "method": method,

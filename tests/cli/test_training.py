@@ -206,3 +206,24 @@ def test_two_processes_learn_what_one_does(folder: str, tmp_path: Path) -> None:
     for name in (n for n in weights[0] if not n.endswith("qkv.bias")):
         torch.testing.assert_close(weights[0][name], weights[1][name], atol=1e-4, rtol=1e-3)
     assert one["test_ndcg@5"] == pytest.approx(two["test_ndcg@5"], abs=0.03)
+
+
+def test_train_from_a_model(folder: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The start's architecture, weights and tokenizer; the store knows the start from another one."""
+    settings = [*SMALL[2:], "--set", "learning_rate=1e-9"]
+    assert main(["train", folder, "--start", model, *settings, "--runs", str(tmp_path)]) == 0
+    tuned = load_file(next(tmp_path.glob("*/model/model.safetensors")))
+    start = load_file(Path(model) / "model.safetensors")
+    assert tuned.keys() == start.keys()
+    assert all(torch.allclose(tuned[name], start[name], atol=1e-6) for name in start)
+    capsys.readouterr()
+    assert main(["train", folder, "--start", model, "--set", "n_layers=3", "--runs", str(tmp_path)]) == 1
+    assert "--set n_layers: the model that is started from has it" in capsys.readouterr().err
+    assert main(["train", folder, "--start", "nowhere", "--runs", str(tmp_path)]) == 1
+    assert "nowhere is not a model folder" in capsys.readouterr().err
+
+
+def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    (first, *_) = json.loads(capsys.readouterr().out)
+    assert first.keys() == {"name", "encoder", "d_model", "n_layers", "text_model", "trained_on", "mb"}

@@ -324,7 +324,9 @@ def test_a_folder_without_items_says_so(recommender: Recommender, tmp_path: Path
 
 @pytest.mark.parametrize("folder", [None, 3, b"model"])
 def test_a_folder_that_is_no_path_is_named(folder: Any) -> None:
-    with pytest.raises(ValueError, match=r"^the model is .*; expected the path of its folder, or the name of a released one$"):
+    with pytest.raises(
+        ValueError, match=r"^the model is .*; expected the path of its folder, or the name of a released one$"
+    ):
         Recommender.load(folder)
 
 

@@ -1,0 +1,94 @@
+"""The study of item encoders where data are few: words, sentence vectors and both, trained from scratch on shares of a
+target's users, beside a pre-trained model, and beside the neighbours by sentence vectors, which learn nothing.
+
+Every training is a run of the store, so that a study that was interrupted goes on where it was.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import load_dataset
+from srtlib.data.sentences import item_texts, sentence_vectors
+from srtlib.model.srt import SRT
+from srtlib.params import Architecture, Recipe
+from srtlib.paths import write_text
+from srtlib.recipes import SENTENCE, recipe_for
+from srtlib.studies.baselines import UNTRAINED, record_baseline
+from srtlib.studies.fine_tuning import Method, fine_tune
+from srtlib.studies.transfer import summary_row
+from srtlib.training.trainer import train
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "words": {"encoder": "token_bag"},
+    "sentence": {"encoder": "sentence", **SENTENCE},
+    "hybrid": {"encoder": "hybrid", **SENTENCE},
+}
+ARCHITECTURE, D_FF = Architecture(d_model=256), 256  # of the released model amazon-small
+TUNED_RATE = 5e-4  # of a pre-trained model, on all of the target
+
+
+def record(
+    path: Path,
+    target: str,
+    store: Path,
+    seeds: Mapping[float, int],
+    encoders: tuple[str, ...] = tuple(ENCODERS),
+    start: str = "amazon-small",
+) -> pd.DataFrame:
+    """Run the study of one target and write its table, row by row as trainings end: encoder, method, share, seed and
+    metrics on the whole target. Rows of other targets stay.
+
+    Args:
+        path: of a CSV file.
+        target: name of the data set that is judged on.
+        store: of the runs.
+        seeds: share of the target's users -> seeds that are trained on it.
+        encoders: names in `ENCODERS` that are trained from scratch.
+        start: the pre-trained model, as `SRT.from_pretrained` takes it.
+    """
+    known = pd.read_csv(path) if path.exists() else pd.DataFrame({"target": []})
+    rows: list[dict[str, Any]] = []
+    for row in _rows(load_dataset(target), store, seeds, encoders, start):
+        rows.append(row)
+        tables = [table for table in (known[known["target"] != target], pd.DataFrame(rows)) if len(table)]
+        write_text(path, pd.concat(tables).to_csv(index=False))
+    return pd.DataFrame(rows)
+
+
+def _rows(
+    target: Dataset, store: Path, seeds: Mapping[float, int], encoders: tuple[str, ...], start: str
+) -> Iterator[dict[str, Any]]:
+    with_vectors = target.with_vectors(sentence_vectors(item_texts(target.catalogue)))
+    for name in UNTRAINED:
+        yield _row(target, name, "", 0.0, 0, record_baseline(name, with_vectors, store))
+    model = SRT.from_pretrained(start)
+    recipe = _recipe(target, 1.0, "sentence", 0)
+    _, summary = fine_tune(model, target, store, recipe.train, Method.ZERO_SHOT)
+    yield _row(target, Method.ZERO_SHOT, start, 0.0, 0, summary)
+    for share, seed in ((share, seed) for share, n in sorted(seeds.items()) for seed in range(n)):
+        part = target.panel(round(share * target.n_users))
+        for encoder in encoders:
+            _, summary = train(_recipe(part, share, encoder, seed), part, store, panel=target)
+            yield _row(target, Method.FROM_SCRATCH, encoder, share, seed, summary)
+        tuned = _recipe(part, share, "sentence", seed, TUNED_RATE)
+        _, summary = fine_tune(model, part, store, tuned.train, panel=target)
+        yield _row(target, Method.FULL, start, share, seed, summary)
+
+
+def _recipe(part: Dataset, share: float, encoder: str, seed: int, rate: float | None = None) -> Recipe:
+    """The default recipe; on a share steps are smaller, and there are more epochs, with as many validations."""
+    settings: dict[str, Any] = {"d_ff": D_FF, "eval_every": 2, **({"learning_rate": rate} if rate else {})}
+    if share < 1:
+        factor = share**-0.5
+        settings |= {"epochs": round(5 * factor), "eval_every": round(factor), "learning_rate": 3e-4}
+    return recipe_for("srtlib", ARCHITECTURE, part, {**settings, **ENCODERS[encoder]}, seed, "encoders")
+
+
+def _row(
+    target: Dataset, method: str, encoder: str, share: float, seed: int, summary: dict[str, Any]
+) -> dict[str, Any]:
+    return {"encoder": encoder, "share": share, **summary_row(target, str(method), seed, summary)}

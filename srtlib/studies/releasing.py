@@ -1,0 +1,94 @@
+"""Make the released models (`srtlib.model.released`): pre-train each on public data, and write its folder, without the
+catalogue. On a CPU the weights come out the same, bit for bit."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srtlib.data.dataset import concatenate
+from srtlib.data.loading import load_dataset
+from srtlib.extensions import look_up
+from srtlib.model.folder import ITEMS, SUMS, seal, write_card
+from srtlib.params import Architecture
+from srtlib.paths import project_root, runs_root
+from srtlib.recipes import recipe_for
+from srtlib.runs.store import run_id
+from srtlib.training.identity import config_of
+from srtlib.training.trainer import train
+
+PANEL = 5_000  # users
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a released model is made of.
+
+    sources: data sets that it learns from. judged_on: a data set with another catalogue, whose users are taken out of
+    the sources: the checkpoint that ranks its items best is kept. without_users_of: further sets whose users are taken
+    out, so that they can be tested on. settings: of the recipe `sentence` that differ.
+    """
+
+    sources: tuple[str, ...]
+    judged_on: str
+    without_users_of: tuple[str, ...]
+    architecture: Architecture
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+RELEASES = {
+    "amazon-small": Release(
+        sources=(
+            "amazon_health_2014",
+            "amazon_clothing_2014",
+            "amazon_arts_2018_urllm",
+            "amazon_office_2018_urllm",
+            "amazon_scientific_2018",
+        ),
+        judged_on="amazon_sports_2014",
+        without_users_of=("amazon_beauty_2014",),
+        architecture=Architecture(d_model=256),
+        settings={"d_ff": 256, "epochs": 1, "batch_size": 2048, "learning_rate": 3e-5},
+    )
+}
+
+
+def release(name: str, root: Path, store: Path) -> Path:
+    """Pre-train a released model, as a run of the store, and write it to `root`/`name`.
+
+    Args:
+        name: a key of `RELEASES`.
+        root: the folder of released models.
+        store: of the runs.
+
+    Returns:
+        The model's folder.
+    """
+    plan = look_up(RELEASES, name, "released model")
+    judged_on = load_dataset(plan.judged_on)
+    kept_out = [judged_on, *map(load_dataset, plan.without_users_of)]
+    parts = [load_dataset(source) for source in plan.sources]
+    for other in kept_out:
+        parts = [part.without_users(other) for part in parts]
+    source = concatenate(parts).used_items()
+    recipe = recipe_for("sentence", plan.architecture, source, plan.settings, source=name)
+    panel = judged_on.panel(PANEL)
+    _, summary = train(recipe, source, store, panel)
+    config = config_of(source, recipe, panel)
+    trained = store / run_id(config) / "model"
+    folder = root / name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns(ITEMS, SUMS))
+    seal(folder)
+    write_card(folder, config, summary, name)
+    return folder
+
+
+def main() -> None:
+    """Make all of them anew."""
+    for name in RELEASES:
+        print(release(name, project_root() / "models", runs_root()))
+
+
+if __name__ == "__main__":
+    main()
