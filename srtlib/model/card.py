@@ -92,7 +92,8 @@ def _use(name: str) -> list[str]:
         "import pandas as pd",
         "from srtlib import Recommender",
         "",
-        f'recommender = Recommender.pretrained("{name}", pd.read_csv("items.csv"))  # item_id, title[, brand, categories]',
+        'items = pd.read_csv("items.csv")  # item_id, title, and if there are any brand, categories',
+        f'recommender = Recommender.pretrained("{name}", items)',
         'recommender.recommend({"a user": ["an item_id", "a later one"]}, k=10)',
         "```",
         "",
@@ -101,9 +102,9 @@ def _use(name: str) -> list[str]:
         f"srt train path/to/your/data --start {name}  # fine-tune it",
         "```",
         "",
-        "It is a start, and no more: on catalogues that it has not seen it ranks about as well as the nearest items by",
-        "sentence vectors do, which need no model; what training on your own interactions adds is the gain. It knows no",
-        "prices, stock or seasons, offers what resembles the last items in words, and was trained on English titles.",
+        "It is a start, and no more: on catalogues that it has not seen it ranks no better than the nearest items by",
+        "sentence vectors do, which need no model; the gain is what training on your own interactions adds. It knows",
+        "no prices, stock or seasons, offers what resembles the last items in words, and has read English titles.",
     ]
 
 
