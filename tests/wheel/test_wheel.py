@@ -66,6 +66,11 @@ def test_plan_by_the_published_runs(installed: Installed) -> None:
     assert 0 < planned["low"] <= planned["ndcg"] <= planned["high"] < 1
 
 
+def test_released_models_come_along(installed: Installed) -> None:
+    (model, *_) = json.loads(installed.run("srt", "models", "--json"))
+    assert model["name"] == "amazon-small"
+
+
 def test_train_then_evaluate(installed: Installed) -> None:
     installed.run("srt", "train", "synthetic", "--set", "epochs=1", "--d-model", "16", "--n-layers", "1")
     (run,) = (installed.folder / "out" / "runs").iterdir()
