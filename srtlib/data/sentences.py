@@ -158,6 +158,8 @@ def _encode(texts: list[str], text_model: str) -> np.ndarray:
 def _loaded(folder: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
     except ImportError as error:
         raise ImportError(f'{error}: sentence vectors need the extra text: pip install "srtlib[text]"') from None
+    logging.disable_progress_bar()  # of reading the weights, which takes a second
     return SentenceTransformer(folder, device="cpu")

@@ -28,5 +28,6 @@ from .style import LABELS as LABELS
 from .style import STYLE as STYLE
 from .style import label as label
 from .style import short as short
+from .transfer import encoders_by_share as encoders_by_share
 from .transfer import method_ranking as method_ranking
 from .transfer import transfer_curves as transfer_curves

@@ -69,3 +69,28 @@ def transfer_curves(
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+@styled
+def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_ndcg@10") -> Figure:
+    """Quality by the share of the target's users that was trained on, a line per item encoder, with its interval where
+    several seeds were run; a level line for the neighbours by text, which nothing was trained for.
+
+    Args:
+        table: `encoder`, `share`, `y`, and where several seeds were run `low` and `high`.
+        level: quality of the neighbours.
+        y: a column: quality.
+    """
+    figure, ax = plt.subplots()
+    for i, (name, curve) in enumerate(table.sort_values("share").groupby("encoder", sort=False)):
+        ax.fill_between(curve["share"], curve["low"], curve["high"], color=kind_tint(i), alpha=0.2, linewidth=0)
+        ax.plot(
+            curve["share"], curve[y], color=kind_tint(i), marker=MARKERS[i], linestyle=DASHES[i % 4], label=str(name)
+        )
+    ax.axhline(level, color=ACCENT, linewidth=1.5, linestyle=":", label="neighbours by text, nothing trained")
+    ax.set(xscale="log", xlabel=label("share"), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
+    ax.set_xticks(sorted(table["share"].unique()))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.minorticks_off()
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure

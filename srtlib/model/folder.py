@@ -30,7 +30,7 @@ from srtlib.model.card import card_text
 from srtlib.model.encoders import encoder_class
 from srtlib.model.memory import pick_device
 from srtlib.model.origin import Origin
-from srtlib.model.released import CONFIG, WEIGHTS, model_folder
+from srtlib.model.released import CONFIG, WEIGHTS, model_folder, released_names
 from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.params import ModelParams, parse
 from srtlib.paths import whole_file, write_bytes, write_text
@@ -79,7 +79,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> SRT:
     """
     device, folder = pick_device(device), model_folder(folder)
     if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"{folder} is not a model folder: no {CONFIG}")
+        released = ", ".join(released_names())
+        raise FileNotFoundError(f"{folder} is not a model folder: no {CONFIG} (released models: {released})")
     data = _read(folder, CONFIG)
     config = _parse_config(folder / CONFIG, data)
     params = parse(ModelParams, config["model"], str(folder / CONFIG))

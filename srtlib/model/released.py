@@ -21,12 +21,18 @@ def released_models() -> pd.DataFrame:
     True
     """
     rows = []
-    for config in sorted(_root().glob(f"*/{CONFIG}")):
-        values = json.loads(config.read_bytes())
-        about = {name: values["model"][name] for name in ("encoder", "d_model", "n_layers", "text_model")}
-        size = round((config.parent / WEIGHTS).stat().st_size / 1e6, 1)
-        rows.append({"name": config.parent.name, **about, "trained_on": values["origin"]["name"], "mb": size})
+    for name in released_names():
+        folder = _root() / name
+        values = json.loads((folder / CONFIG).read_bytes())
+        about = {key: values["model"][key] for key in ("encoder", "d_model", "n_layers", "text_model")}
+        size = round((folder / WEIGHTS).stat().st_size / 1e6, 1)
+        rows.append({"name": name, **about, "trained_on": values["origin"]["name"], "mb": size})
     return pd.DataFrame(rows)
+
+
+def released_names() -> list[str]:
+    """Their names, in alphabetical order."""
+    return sorted(path.parent.name for path in _root().glob(f"*/{CONFIG}"))
 
 
 def model_folder(model: Path | str) -> Path:

@@ -76,6 +76,12 @@ def make_methods() -> pd.DataFrame:
     return table.assign(low=[np.nan, 0.045, 0.039], high=[np.nan, 0.055, 0.041])
 
 
+def make_encoders() -> pd.DataFrame:
+    rows = [("words", 0.01, 0.02), ("words", 1.0, 0.06), ("sentence", 0.01, 0.03), ("sentence", 1.0, 0.05)]
+    table = pd.DataFrame(rows, columns=["encoder", "share", "test_unseen_ndcg@10"])
+    return table.assign(low=table["test_unseen_ndcg@10"] - 0.001, high=table["test_unseen_ndcg@10"] + 0.001)
+
+
 def make_transfer(x: str) -> pd.DataFrame:
     sizes = {"share": [0.01, 0.05, 0.2, 1.0], "pretrain_interactions": [50_000, 100_000, 900_000]}[x]
     parts = [
@@ -181,6 +187,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "variations": lambda: figures.variations(make_variations()),
         "tuned": lambda: figures.tuned_settings({"batch size": make_optima(), "learning rate": make_optima()}),
         "seeds": lambda: figures.seed_spread(make_seeds()),
+        "transfer, encoders": lambda: figures.encoders_by_share(make_encoders(), 0.04),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }
 
@@ -358,6 +365,14 @@ def test_methods_stand_in_order_and_the_pretrained_ones_apart() -> None:
     marks = {line.get_marker(): line for line in ax.lines}
     assert marks["D"].get_xdata().tolist() == [0.05]
     assert sorted(marks["o"].get_xdata()) == [0.01, 0.04]
+
+
+def test_encoders_by_share_draw_each_encoder_beside_the_neighbours() -> None:
+    ax = figures.encoders_by_share(make_encoders(), 0.04).axes[0]
+    lines = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
+    assert lines["words"] == [0.02, 0.06]
+    assert lines["sentence"] == [0.03, 0.05]
+    assert lines["neighbours by text, nothing trained"] == [0.04, 0.04]
 
 
 def test_transfer_curves_draw_each_kind_and_its_level_from_scratch() -> None:

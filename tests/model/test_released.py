@@ -8,13 +8,13 @@ import pytest
 from srtlib.data.dataset import Dataset
 from srtlib.model.folder import seal
 from srtlib.model.making import new_model
-from srtlib.model.released import model_folder, released_models
+from srtlib.model.released import model_folder, released_models, released_names
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams
 from srtlib.paths import project_root
 from srtlib.serving.recommender import Recommender
 
-NAMES = [path.parent.name for path in sorted((project_root() / "models").glob("*/config.json"))]
+NAMES = released_names()
 
 
 def test_a_folder_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
