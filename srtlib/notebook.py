@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from srtlib.data.synthetic import example_tables
 from srtlib.paths import project_root
 
 CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
@@ -36,13 +35,12 @@ def check_parameters(namespace: Mapping[str, object], *known: str) -> None:
         raise ValueError(f"unknown parameter {', '.join(unknown)}; expected one of {', '.join(known)}")
 
 
-def own_tables(interactions: str, items: str, seed: int = 0) -> tuple[Path, Path]:
-    """The two files that a reader names, of interactions and of items; an example's where none is named.
+def own_tables(interactions: str, items: str) -> tuple[Path, Path]:
+    """The two files that a reader names, of interactions and of items; those of `online_retail` where none is named.
 
     Args:
         interactions: a path, or nothing.
         items: a path, or nothing.
-        seed: of the example.
 
     Raises ValueError where one of the two is missing, OSError where a file is not there.
 
@@ -52,7 +50,8 @@ def own_tables(interactions: str, items: str, seed: int = 0) -> tuple[Path, Path
     ValueError: interactions is 'mine.csv' and items is ''; expected both files, or neither for an example
     """
     if not interactions and not items:
-        return example_tables(seed)
+        example = project_root() / "datasets" / "online_retail"
+        return example / "interactions.parquet", example / "items.parquet"
     if not interactions or not items:
         both = "expected both files, or neither for an example"
         raise ValueError(f"interactions is {interactions!r} and items is {items!r}; {both}")

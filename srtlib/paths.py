@@ -41,9 +41,9 @@ def runs_root() -> Path:
 
 
 def dataset_folders() -> list[Path]:
-    """Folders whose sub-folders are data sets known by name: SRT_DATA (if set), then home()."""
+    """Folders whose sub-folders are data sets known by name: SRT_DATA (if set), home(), what ships with it."""
     given = os.environ.get("SRT_DATA")
-    return ([Path(given)] if given else []) + [home()]
+    return [*([Path(given)] if given else []), home(), project_root() / "datasets"]
 
 
 def write_text(path: Path, text: str) -> None:

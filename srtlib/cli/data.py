@@ -1,6 +1,7 @@
 """srt data prepare | list | describe | import | pool."""
 
 import argparse
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -83,7 +84,10 @@ def describe(options: argparse.Namespace) -> pd.DataFrame:
     with extra("amazon"):
         from srtlib.data import statistics
 
-    return statistics.describe(options.dataset)[0]
+    shares = statistics.evaluation_statistics(options.dataset)
+    for line in statistics.protocol_warnings(shares):
+        warnings.warn(line, stacklevel=2)
+    return pd.concat([statistics.describe(options.dataset)[0], shares], ignore_index=True)
 
 
 def import_tables(options: argparse.Namespace) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from . import columns as columns
 from . import csr as csr
 from . import dataset as dataset
 from . import engines as engines
+from . import excerpting as excerpting
 from . import importing as importing
 from . import loading as loading
 from . import pooling as pooling

@@ -78,6 +78,51 @@ def describe(name_or_path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         connection.disconnect()
 
 
+def evaluation_statistics(name_or_path: str | Path) -> pd.DataFrame:
+    """What an evaluation must know of a data set (statistic, value), as shares.
+
+    repeats_in_test: test items that the user has had before. ties_in_time: neighbouring interactions of a user at one
+    time, whose order is no order. unseen_in_test: test items without a training interaction.
+
+    Args:
+        name_or_path: of the data set.
+    """
+    dataset = load_dataset(name_or_path)
+    users, ends, targets = np.arange(dataset.n_users), dataset.history_ends("test"), dataset.targets("test")
+    user = np.repeat(users, np.diff(dataset.offsets))
+    had = (np.arange(dataset.n_interactions) < ends[user]) & (dataset.items == targets[user])
+    log = read_tables(find_folder(name_or_path))[0].sort_values(["user_id", "timestamp"])
+    same_user = (log["user_id"] == log["user_id"].shift()).to_numpy(dtype=bool)
+    same_time = (log["timestamp"] == log["timestamp"].shift()).to_numpy(dtype=bool)
+    shares = {
+        "repeats_in_test": len(np.unique(user[had])) / dataset.n_users,
+        "ties_in_time": (same_user & same_time).sum() / max(1, same_user.sum()),
+        "unseen_in_test": (dataset.train_counts[targets] == 0).mean(),
+    }
+    return tidy(shares)
+
+
+MISLEADING = {
+    "repeats_in_test": "of the test items were had by their user before: the ranking of new items leaves these out",
+    "ties_in_time": "of neighbouring interactions have one time: their order is drawn by a hash, and says nothing",
+    "unseen_in_test": "of the test items have no training interaction: only a model that reads text can find them",
+}
+
+
+def protocol_warnings(statistics: pd.DataFrame, above: float = 0.1) -> list[str]:
+    """Where the default protocol, the last interaction of each user as the test, would mislead: a line for each reason.
+
+    Args:
+        statistics: as from `evaluation_statistics`.
+        above: share from which on there is a line.
+
+    >>> protocol_warnings(tidy({"repeats_in_test": 0.3, "ties_in_time": 0.0, "unseen_in_test": 0.0}))
+    ['30% of the test items were had by their user before: the ranking of new items leaves these out']
+    """
+    shares = statistics.set_index("statistic")["value"]
+    return [f"{shares[name]:.0%} {what}" for name, what in MISLEADING.items() if shares[name] > above]
+
+
 def vocabulary(catalogue: pd.DataFrame, vocab_size: int = VOCABULARY) -> pd.DataFrame:
     """The vocabulary of titles and brands (statistic, value), counted as the authors do.
 

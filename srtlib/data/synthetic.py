@@ -24,12 +24,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from srtlib.data.cache import made_once
 from srtlib.data.synthetic_items import RULES, Floats, Ints, Rule, SyntheticItems
-from srtlib.paths import home, whole_file
+from srtlib.paths import whole_file
 
 RECENCY = 0.6  # weight of a history item relative to the one after it, as the reference
-EXAMPLE_USERS = 6_000
 MIN_LENGTH, MAX_LENGTH = 5, 50
 
 
@@ -225,21 +223,6 @@ def generate(folder: str | Path, world: World, n_users: int, seed: int = 0) -> P
         with whole_file(folder / f"{name}.parquet") as aside:
             table.to_parquet(aside, index=False)
     return folder
-
-
-def example_tables(seed: int = 0) -> tuple[Path, Path]:
-    """Two CSV files such as a shop might have, interactions and items, of a small world; written to the data home once.
-
-    About 6,000 users with 53,000 interactions, and 2,000 items.
-    """
-    world = World(n_items=2_000, n_categories=12, n_brands=80, seed=seed)
-
-    def fill(aside: Path) -> None:
-        world.sample(EXAMPLE_USERS, seed).to_csv(aside / "interactions.csv", index=False)
-        world.items.to_csv(aside / "items.csv", index=False)
-
-    folder = made_once(home() / "synthetic" / f"example-{seed}", fill)
-    return folder / "interactions.csv", folder / "items.csv"
 
 
 def _pick(rule: Rule, group: Ints, uniform: Floats) -> Ints:

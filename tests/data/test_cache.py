@@ -10,7 +10,6 @@ import pytest
 from srtlib.data.cache import MANIFEST, cached_folder
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import find_folder, load_dataset
-from srtlib.data.synthetic import example_tables
 from srtlib.data.text import dataset_bags, dataset_tokenizer
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -74,19 +73,15 @@ def test_cached_bags(home: Path, dataset: Dataset) -> None:
 
 def test_synthetic_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("srtlib.data.loading.SYNTHETIC_USERS", 50)
-    monkeypatch.setattr("srtlib.data.synthetic.EXAMPLE_USERS", 50)
 
-    def digest(path: Path) -> str:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+    def digests() -> list[str]:
+        paths = (find_folder("synthetic") / f"{stem}.parquet" for stem in ("interactions", "items"))
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
-    for use in (
-        lambda: [digest(path) for path in example_tables()],
-        lambda: [digest(find_folder("synthetic") / f"{stem}.parquet") for stem in ("interactions", "items")],
-    ):
-        first = use()
-        for path in every_file(home):
-            path.write_bytes(path.read_bytes()[:-9])
-        assert use() == first
+    first = digests()
+    for path in every_file(home):
+        path.write_bytes(path.read_bytes()[:-9])
+    assert digests() == first
 
 
 def test_a_folder_is_filled_once(home: Path) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from srtlib.data import statistics
 from srtlib.data.dataset import Dataset
+from srtlib.data.loading import load_dataset
 from srtlib.data.statistics import describe, entropies, growth, vocabulary
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
@@ -76,3 +78,34 @@ def test_entropies_are_those_of_a_known_chain() -> None:
     (row,) = entropies(whole).to_dict("records")
     assert (row["part"], row["transitions"]) == ("", 2 * users * (length - 3))
     assert row["item_entropy"] == pytest.approx(4, abs=0.01)
+
+
+def test_what_an_evaluation_must_know(tmp_path: Path) -> None:
+    """By hand: of four users one buys again, and one ends with an item that nobody was trained on; u's last two and v's
+    first two have one time."""
+    log = pd.DataFrame(
+        {
+            "user_id": list("uuuvvvwwwxxx"),
+            "item_id": list("abcabaabdbac"),
+            "timestamp": [1, 2, 2, 1, 1, 2, 1, 2, 3, 1, 2, 3],
+        }
+    )
+    log.to_parquet(tmp_path / "interactions.parquet")
+    pd.DataFrame({"item_id": list("abcd"), "title": list("ABCD")}).to_parquet(tmp_path / "items.parquet")
+    shares = statistics.evaluation_statistics(tmp_path).set_index("statistic")["value"]
+    data = load_dataset(tmp_path)
+    last = [data.items[end - 1] for end in data.offsets[1:]]
+    again = [last[u] in data.items[data.offsets[u] : data.offsets[u + 1] - 1] for u in range(4)]
+    seen = {int(data.items[start]) for start in data.offsets[:-1]}
+    assert shares["repeats_in_test"] == np.mean(again) == 0.25
+    assert shares["ties_in_time"] == 2 / 8
+    assert shares["unseen_in_test"] == np.mean([int(item) not in seen for item in last])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.100001])
+@pytest.mark.parametrize("name", statistics.MISLEADING)
+def test_a_protocol_that_misleads_is_said(name: str, share: float) -> None:
+    shares = dict.fromkeys(statistics.MISLEADING, 0.0) | {name: share}
+    table = pd.DataFrame({"statistic": list(shares), "value": list(shares.values())})
+    said = statistics.protocol_warnings(table)
+    assert said == ([f"10% {statistics.MISLEADING[name]}"] if share > 0.1 else [])

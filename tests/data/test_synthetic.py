@@ -4,10 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srtlib.data import synthetic
-from srtlib.data.importing import import_data
 from srtlib.data.loading import load_dataset
-from srtlib.data.synthetic import MAX_LENGTH, MIN_LENGTH, World, example_tables, generate
+from srtlib.data.synthetic import MAX_LENGTH, MIN_LENGTH, World, generate
 
 SMALL = World(n_items=120, n_categories=4, n_brands=8, seed=3)
 
@@ -150,12 +148,3 @@ def test_bad_questions_are_refused() -> None:
         SMALL.ceiling(k=0)
     with pytest.raises(ValueError, match="n_users must be at least 1"):
         SMALL.sample(0, seed=0)
-
-
-def test_the_example_is_a_pair_of_csv_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "EXAMPLE_USERS", 50)
-    paths = example_tables(seed=5)
-    assert [path.name for path in paths] == ["interactions.csv", "items.csv"]
-    data = load_dataset(import_data(*paths))
-    assert (data.n_users, data.n_items) == (50, 2_000)
-    assert data.text_fields == ("title", "brand", "categories")

@@ -66,6 +66,14 @@ def test_plan_by_the_published_runs(installed: Installed) -> None:
     assert 0 < planned["low"] <= planned["ndcg"] <= planned["high"] < 1
 
 
+def test_the_example_comes_along(installed: Installed) -> None:
+    found = json.loads(installed.run("srt", "data", "list", "--json"))
+    assert "online_retail" in [row["name"] for row in found]
+    assert (
+        installed.run("python", "-c", "import srtlib; print(srtlib.load_dataset('online_retail').n_users)") == "3000\n"
+    )
+
+
 def test_released_models_come_along(installed: Installed) -> None:
     (model, *_) = json.loads(installed.run("srt", "models", "--json"))
     assert model["name"] == "amazon-small"
