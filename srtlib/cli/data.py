@@ -25,8 +25,9 @@ def add_to(commands: Commands) -> None:
         "Public files -> data sets; what is finished is skipped.",
         "amazon --raw path/to/downloads --memory 4GB",
         "amazon --only-few 1M",
+        "movielens --raw path/to/ml-1m",
     )
-    one.add_argument("source", help="amazon, or another of srtlib.data.preparing.SOURCES")
+    one.add_argument("source", help="amazon, movielens, or another of srtlib.data.preparing.SOURCES")
     one.add_argument("--raw", type=Path, help="a folder that has the raw files (default: download them)")
     steps = "some of download,items,transfer,users,samples,vocabulary (default: all)"
     one.add_argument("--steps", type=lambda text: text.split(","), help=steps)

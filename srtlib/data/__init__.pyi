@@ -7,6 +7,7 @@ from . import engines as engines
 from . import excerpting as excerpting
 from . import importing as importing
 from . import loading as loading
+from . import movielens as movielens
 from . import pooling as pooling
 from . import preparing as preparing
 from . import reading as reading

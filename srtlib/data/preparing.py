@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from srtlib.data.amazon.sources import prepare as prepare_amazon
+from srtlib.data.movielens import prepare as prepare_movielens
 
 Source = Callable[..., pd.DataFrame]
 """Makes data sets in the data home of raw files, and returns what it counted (set, statistic, value).
@@ -17,7 +18,7 @@ It takes what it can of these by name: raw (a folder that has the raw files, els
 seed, engine, memory, threads, master. What is made already is not made again.
 """
 
-SOURCES: dict[str, Source] = {"amazon": prepare_amazon}
+SOURCES: dict[str, Source] = {"amazon": prepare_amazon, "movielens": prepare_movielens}
 
 
 def prepare_data(source: str, **options: Any) -> pd.DataFrame:
