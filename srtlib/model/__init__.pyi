@@ -1,4 +1,5 @@
 from . import attention as attention
+from . import average as average
 from . import card as card
 from . import csr as csr
 from . import encoders as encoders

@@ -14,7 +14,8 @@ from scipy import stats
 from torch import Tensor
 
 from srtlib.data.dataset import Dataset, Split
-from srtlib.evaluation import judge, metrics_of_users
+from srtlib.evaluation import evaluate, judge, metrics_of_users
+from srtlib.model.average import Average
 from srtlib.model.csr import ranges, row_numbers
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT
@@ -163,6 +164,25 @@ def _spread(model: SRT, dataset: Dataset, split: Split, ks: Sequence[int], exclu
         found[f"coverage@{k}"] = float((first < min(k, depth)).double().mean())
         found[f"popularity@{k}"] = float(taken[:k].sum() / offered[:k].sum())
     return found
+
+
+def best_weight(
+    first: SRT, second: SRT, dataset: Dataset, weights: Sequence[float] = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+) -> tuple[float, pd.DataFrame]:
+    """The weight at which the sum of two models' scores (`srtlib.model.average.Average`) is best on validation.
+
+    Args:
+        first: whose scores count once.
+        second: whose scores count `weight` times.
+        dataset: whose users and catalogue.
+        weights: that are tried.
+
+    Returns:
+        The weight of the highest validation NDCG@10 among all items, and a row for each: weight and metrics.
+    """
+    rows = [{"weight": w, **evaluate(Average(first, second, w), dataset, "valid")} for w in weights]
+    table = pd.DataFrame(rows)
+    return weights[int(table["ndcg@10"].to_numpy().argmax())], table
 
 
 @torch.no_grad()
