@@ -16,7 +16,7 @@ CHECK := import sys; sys.tracebacklimit = 0; \
   load_params(size); load_dataset(dataset, seed=int(seed))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scaling test coverage test-cluster test-wheel book design frontier models format lint clean
+.PHONY: help setup scaling test coverage test-cluster test-wheel book test-book design frontier models format lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-wheel: setup ## test the package as it is installed elsewhere
 
 book: setup ## build the book into _build/html
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
+
+test-book: setup ## open every page of the built book in a browser (Chromium, where there is one) [ARGS]
+	$(BIN)/pytest tests/browser $(ARGS)
 
 design: setup ## draw what imports what into out/design.svg
 	$(BIN)/python book/_ext/design.py out/design.svg

@@ -6,6 +6,7 @@ from . import studies as studies
 from . import style as style
 from . import transfer as transfer
 from .benchmarks import catalogue_scaling as catalogue_scaling
+from .benchmarks import time_to_quality as time_to_quality
 from .data import catalogue_growth as catalogue_growth
 from .data import funnel as funnel
 from .data import popularity as popularity

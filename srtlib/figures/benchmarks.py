@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from srtlib.figures.style import ACCENT, GREY, add_legend, kind_tint, log_ticks, styled
+from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, add_legend, kind_tint, log_ticks, styled
 
 
 @styled
@@ -36,4 +36,24 @@ def catalogue_scaling(sizes: pd.DataFrame) -> Figure:
         log_ticks(ax)
     speed.legend(loc="upper left", ncols=2)
     add_legend(memory)
+    return figure
+
+
+@styled
+def time_to_quality(systems: pd.DataFrame) -> Figure:
+    """Quality against seconds of training, a line per system.
+
+    systems: one row per system, as benchmarks/peers.py records them: `system`, and `curve`, a list of points with
+    `cpu_s` (processor seconds of training) and `ndcg@10` (of the validation items, among all).
+    """
+    figure, ax = plt.subplots()
+    for i, (name, curve) in enumerate(zip(systems["system"], systems["curve"], strict=True)):
+        points = pd.DataFrame(curve)
+        ax.plot(
+            points["cpu_s"], points["ndcg@10"], color=kind_tint(i), marker=MARKERS[i], linestyle=DASHES[i], label=name
+        )
+    ax.set(xscale="log", xlabel="processor time of training [s]", ylabel="validation NDCG@10, all items")
+    ax.set_ylim(bottom=0)
+    log_ticks(ax)
+    figure.legend(loc="outside upper center", ncols=1, frameon=False)
     return figure

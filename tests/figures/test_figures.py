@@ -76,6 +76,12 @@ def make_methods() -> pd.DataFrame:
     return table.assign(low=[np.nan, 0.045, 0.039], high=[np.nan, 0.055, 0.041])
 
 
+def make_systems() -> pd.DataFrame:
+    curves = {"ours": [(2, 0.01), (8, 0.05)], "theirs": [(60, 0.01), (600, 0.04)]}
+    rows = [{"system": name, "curve": [{"cpu_s": s, "ndcg@10": q} for s, q in c]} for name, c in curves.items()]
+    return pd.DataFrame(rows)
+
+
 def make_encoders() -> pd.DataFrame:
     rows = [("words", 0.01, 0.02), ("words", 1.0, 0.06), ("sentence", 0.01, 0.03), ("sentence", 1.0, 0.05)]
     table = pd.DataFrame(rows, columns=["encoder", "share", "test_unseen_ndcg@10"])
@@ -187,6 +193,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "variations": lambda: figures.variations(make_variations()),
         "tuned": lambda: figures.tuned_settings({"batch size": make_optima(), "learning rate": make_optima()}),
         "seeds": lambda: figures.seed_spread(make_seeds()),
+        "time to quality": lambda: figures.time_to_quality(make_systems()),
         "transfer, encoders": lambda: figures.encoders_by_share(make_encoders(), 0.04),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }
@@ -365,6 +372,11 @@ def test_methods_stand_in_order_and_the_pretrained_ones_apart() -> None:
     marks = {line.get_marker(): line for line in ax.lines}
     assert marks["D"].get_xdata().tolist() == [0.05]
     assert sorted(marks["o"].get_xdata()) == [0.01, 0.04]
+
+
+def test_time_to_quality_draws_each_system() -> None:
+    lines = figures.time_to_quality(make_systems()).axes[0].lines
+    assert [(line.get_label(), list(line.get_xdata())) for line in lines] == [("ours", [2, 8]), ("theirs", [60, 600])]
 
 
 def test_encoders_by_share_draw_each_encoder_beside_the_neighbours() -> None:
