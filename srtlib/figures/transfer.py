@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from srtlib.figures.style import ACCENT, DASHES, MARKERS, kind_tint, label, log_ticks, styled
+from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, kind_tint, label, log_ticks, styled
 
 
 @styled
@@ -87,7 +87,7 @@ def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_n
         ax.plot(
             curve["share"], curve[y], color=kind_tint(i), marker=MARKERS[i], linestyle=DASHES[i % 4], label=str(name)
         )
-    ax.axhline(level, color=ACCENT, linewidth=1.5, linestyle=":", label="neighbours by text, nothing trained")
+    ax.axhline(level, color=GREY, linewidth=2, linestyle=":", label="neighbours by text, nothing trained")
     ax.set(xscale="log", xlabel=label("share"), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     ax.set_xticks(sorted(table["share"].unique()))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -50,11 +50,6 @@ def test_nothing_that_a_page_names_is_missing(page: str) -> None:
             assert re.search(rf'id="{re.escape(anchor)}"', target.read_text(encoding="utf-8")), address
 
 
-def test_mathematics_is_set() -> None:
-    dom, _ = opened("book/compute_estimator.html")
-    assert dom.count("<mjx-container") == dom.count('class="math') > 0
-
-
 def test_search_finds_a_word() -> None:
     dom, _ = opened("search.html?q=logQ")
     assert "recipe" in dom
