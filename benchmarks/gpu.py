@@ -106,7 +106,7 @@ class Step:
         self.device, self.precision = device, precision
         model: Any = SimpleNamespace(
             d_model=d_model, n_layers=n_layers, n_heads=max(1, d_model // 64), d_ff=d_ff * d_model, max_len=MAX_LEN,
-            dropout=dropout, attention_dropout=0.0, norm="pre", norm_eps=1e-12, encoder="token_bag",
+            dropout=dropout, attention_dropout=0.0, norm="pre", norm_eps=1e-12, encoder="token_bag", start="random",
             fields={"title": TOKENS}, vector_dim=0, initialisation="xavier", feed_forward="gelu",
             qk_norm=False, temperature=0.0, positions="absolute", residual_scale=False,
         )  # fmt: skip
