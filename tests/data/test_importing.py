@@ -111,13 +111,14 @@ def test_what_cannot_be_used_leaves_nothing(tables: Tables, tmp_path: Path, home
 def test_what_is_there_is_listed(tables: Tables, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SRT_DATA", raising=False)
     import_data(write(tables[0], tmp_path / "log.csv"), write(tables[1], tmp_path / "items.csv"), "mine")
-    (row,) = list_datasets().to_dict("records")
+    row, shipped = list_datasets().to_dict("records")
+    assert shipped["name"] == "online_retail"
     assert (row["name"], row["interactions"], row["items"]) == ("mine", len(tables[0]), 40)
     assert row["folder"] == str(home / "mine")
     import_data(write(tables[0], tmp_path / "log.csv"), write(tables[1], tmp_path / "items.csv"), "worse")
     (home / "worse" / "items.parquet").write_bytes(b"PAR1")
     with pytest.warns(UserWarning, match="worse is left out: a table cannot be read"):
-        assert list_datasets()["name"].tolist() == ["mine"]
+        assert list_datasets()["name"].tolist() == ["mine", "online_retail"]
 
 
 LOG = [(f"u{u}", f"i{(u + k) % 9}", 1_600_000_000 + k) for u in range(12) for k in range(5)]
