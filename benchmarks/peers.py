@@ -170,9 +170,10 @@ def quality(dataset: Dataset, contestants: dict[str, Own | Peer], about: dict[st
     for _ in tqdm(range(round(QUALITY_BUDGET / QUALITY_SLICE)), desc="rounds", disable=None):
         for name in list(training):
             contestant, curve = contestants[name], curves[name]
-            if contestant.train(OWN_SLICE if name == OWN_RECIPE else QUALITY_SLICE)["targets"]:
+            learnt = contestant.train(OWN_SLICE if name == OWN_RECIPE else QUALITY_SLICE)["targets"]
+            if learnt:
                 curve.append({**contestant.spent, "ndcg@10": metrics(contestant.ranks(dataset))["ndcg@10"]})
-            if curve[-1]["cpu_s"] < contestant.spent["cpu_s"] or (name in PEERS and best_is_old(curve)):
+            if not learnt or (name in PEERS and best_is_old(curve)):
                 training.remove(name)
         record("peers_quality", [{**row, **about} for row in compared(curves)])
         if not training:

@@ -140,6 +140,8 @@ class ModelParams(Params):
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
         if self.positions == "rotary" and self.d_model // self.n_heads % 2:
             raise ValueError("positions=rotary turns pairs of numbers: d_model / n_heads must be even")
+        if self.whiten_dim > self.vector_dim:
+            raise ValueError(f"whiten_dim={self.whiten_dim} must not be more than vector_dim={self.vector_dim}")
         if self.head == "residual" and self.d_model > (width := self.whiten_dim or self.vector_dim):
             raise ValueError(f"head=residual passes {width} numbers on: d_model={self.d_model} must not be more")
         if unknown := [name for name in self.fields if name not in TEXT_FIELDS]:

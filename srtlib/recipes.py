@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from srtlib.data.sentences import DEFAULT_MODEL
 from srtlib.extensions import look_up
 from srtlib.params import Architecture, ModelParams, Recipe, TrainParams, parse
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 FIELD_LENGTHS = {"title": 40, "brand": 8, "categories": 40}  # most tokens kept of each text field
 
 SENTENCE = {  # an SRT that starts as the neighbours of the last item by MiniLM's vectors (book/transfer)
-    "text_model": "all-MiniLM-L6-v2",
+    "text_model": DEFAULT_MODEL,
     "vector_dim": 384,
     "whiten_dim": 256,
     "head": "residual",

@@ -83,17 +83,22 @@ def list_all(options: argparse.Namespace) -> pd.DataFrame:
 
 def describe(options: argparse.Namespace) -> pd.DataFrame:
     with extra("amazon"):
-        from srtlib.data import statistics
+        return _described(options.dataset)
 
-    shares = statistics.evaluation_statistics(options.dataset)
+
+def _described(dataset: Path | str) -> pd.DataFrame:
+    """What a data set holds, and a warning for each reason why the default protocol would mislead."""
+    from srtlib.data import statistics
+
+    shares = statistics.evaluation_statistics(dataset)
     for line in statistics.protocol_warnings(shares):
         warnings.warn(line, stacklevel=2)
-    return pd.concat([statistics.describe(options.dataset)[0], shares], ignore_index=True)
+    return pd.concat([statistics.describe(dataset)[0], shares], ignore_index=True)
 
 
 def import_tables(options: argparse.Namespace) -> pd.DataFrame:
     with extra("amazon"):
-        from srtlib.data import importing, statistics
+        from srtlib.data import importing
 
     both, interactions, items = (
         mapping(getattr(options, option[2:].replace("-", "_")), option, "OURS=THEIRS") for option in COLUMN_OPTIONS
@@ -108,7 +113,7 @@ def import_tables(options: argparse.Namespace) -> pd.DataFrame:
         date_format=options.date_format,
         encoding=options.encoding,
     )
-    return statistics.describe(folder)[0]
+    return _described(folder)
 
 
 def pool(options: argparse.Namespace) -> pd.DataFrame:

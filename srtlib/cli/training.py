@@ -21,6 +21,8 @@ RANKINGS = {"valid": "valid, all items", "valid_final": "last valid, all items"}
     "test_unseen": "test, new items",
 }  # what a reader of a summary is told
 
+DEFAULT_SIZES = {"d_model": 64, "n_layers": 2}
+
 
 def add_to(commands: Commands) -> None:
     """Add the commands."""
@@ -34,8 +36,8 @@ def add_to(commands: Commands) -> None:
     )
     one.add_argument("dataset", help="a name or a folder")
     one.add_argument("--recipe", choices=sorted(RECIPES), default="srtlib")
-    one.add_argument("--d-model", type=int, default=64)
-    one.add_argument("--n-layers", type=int, default=2)
+    one.add_argument("--d-model", type=int, help="default: 64")
+    one.add_argument("--n-layers", type=int, help="default: 2")
     one.add_argument("--start", metavar="MODEL", help="fine-tune this model, a folder or a name that srt models lists")
     one.add_argument("--interactions", type=count, help="train on a sample of users of about this size")
     one.add_argument("--seed", type=int, default=0)
@@ -105,7 +107,9 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
     if options.start:
         summary = _fine_tune(options, dataset, settings)
     else:
-        architecture = parse(Architecture, {"d_model": options.d_model, "n_layers": options.n_layers}, "srt train")
+        given = {"d_model": options.d_model, "n_layers": options.n_layers}
+        sizes = {**DEFAULT_SIZES, **{name: value for name, value in given.items() if value is not None}}
+        architecture = parse(Architecture, sizes, "srt train")
         recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
         _, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
     if distributed.rank() != 0:
@@ -114,16 +118,16 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _fine_tune(options: argparse.Namespace, dataset: "Dataset", settings: dict[str, Any]) -> dict[str, Any]:
-    from srtlib.model.memory import pick_device
     from srtlib.model.srt import SRT
     from srtlib.studies.fine_tuning import fine_tune
 
-    if fixed := settings.keys() & ModelParams.model_fields.keys():
-        raise ValueError(f"--set {min(fixed)}: the model that is started from has it; expected training parameters")
-    model = SRT.from_pretrained(options.start, pick_device(options.device))
+    given = {name for name in DEFAULT_SIZES if getattr(options, name) is not None} | settings.keys()
+    if fixed := given & ModelParams.model_fields.keys():
+        raise ValueError(f"{min(fixed)}: the model that is started from has it; expected training parameters")
+    model = SRT.from_pretrained(options.start)
     architecture = Architecture(d_model=model.params.d_model, n_layers=model.params.n_layers)
     recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
-    return fine_tune(model, dataset, options.runs, recipe.train)[1]
+    return fine_tune(model, dataset, options.runs, recipe.train, device=options.device)[1]
 
 
 def sweep(options: argparse.Namespace) -> Result:

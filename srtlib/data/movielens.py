@@ -1,7 +1,6 @@
 """MovieLens (grouplens.org/datasets/movielens), from the files as they are unpacked: who rated a film took it."""
 
 import tempfile
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -73,10 +72,14 @@ def _read(raw: Path, stem: str) -> pd.DataFrame:
 
 
 def _read_dat(path: Path, names: list[str]) -> pd.DataFrame:
-    """Fields between two colons, in Latin-1, without a head line."""
-    lines = path.read_text(encoding="latin-1").splitlines()
+    """Fields between two colons, without a head line; 1M is in Latin-1, 10M in UTF-8."""
+    data = path.read_bytes()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     for number, line in enumerate(lines, 1):
         if line.count("::") != len(names) - 1:
             raise ValueError(f"{path}, line {number}: {line[:80]!r}; expected {'::'.join(names)}")
-    text = "\n".join(lines).replace("\t", " ").replace("::", "\t")
-    return pd.read_csv(StringIO(text), sep="\t", names=names, dtype=str, quoting=3, keep_default_na=False)
+    return pd.DataFrame([line.split("::") for line in lines], columns=names)

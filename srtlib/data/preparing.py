@@ -28,11 +28,15 @@ def prepare_data(source: str, **options: Any) -> pd.DataFrame:
         source: one of `SOURCES`.
         options: those of the source (see `Source`).
 
-    Raises ValueError for a source or an option that is not known, and what the source itself raises.
+    Raises ValueError for a source or an option that is not known, for an option that is needed and not given, and what
+    the source itself raises.
     """
     if source not in SOURCES:
         raise ValueError(f"source {source!r} is not known; expected one of {', '.join(SOURCES)}")
     known = inspect.signature(SOURCES[source]).parameters
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"source {source} has no option {unknown[0]}; expected some of {', '.join(known)}")
+    needed = [name for name, parameter in known.items() if parameter.default is parameter.empty]
+    if missing := [name for name in needed if name not in options]:
+        raise ValueError(f"source {source} needs {missing[0]}: --{missing[0]}")
     return SOURCES[source](**options)

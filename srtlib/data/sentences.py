@@ -128,9 +128,9 @@ def _store(place: Path) -> sqlite3.Connection:
             store.execute("CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB, sum) WITHOUT ROWID")
             store.execute("SELECT count(*) FROM vectors").fetchone()
             break
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
             store.close()
-            if attempt == 2:
+            if attempt == 2 or isinstance(error, sqlite3.OperationalError):  # locked, or no place to write: no damage
                 raise
             place.unlink()
     return store

@@ -63,7 +63,7 @@ def save_model(model: SRT, folder: Path) -> None:
     write_text(folder / CONFIG, text)
     weights = {name: p.detach().cpu().contiguous() for name, p in model.state_dict().items()}
     header = {"sha256": weights_sha256(weights), "config_sha256": _sha256(text.encode())}
-    write_bytes(folder / WEIGHTS, save(weights, metadata=header))
+    write_bytes(folder / WEIGHTS, _ordered(save(weights, metadata=header)))
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> SRT:
@@ -117,6 +117,17 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _ordered(data: bytes) -> bytes:
+    """Safetensors whose metadata stand in order: the library writes them in any, so that equal weights would differ in
+    their file."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _parse_config(path: Path, data: bytes) -> dict[str, Any]:

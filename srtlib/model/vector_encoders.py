@@ -61,7 +61,7 @@ class Whitening(nn.Module):
         variances, directions = variances[kept], directions[:, kept]
         largest = np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])
         directions = directions * np.sign(directions[largest])  # which way they point is the library's whim
-        flat = variances < 1e-6 * variances[0]
+        flat = variances <= max(1e-6 * variances[0], 0.0)
         scale = np.where(flat, 0.0, 1 / np.sqrt(np.where(flat, 1.0, variances)))
         self.mean.copy_(torch.from_numpy(mean))
         self.matrix.copy_(torch.from_numpy(directions * scale))
@@ -106,6 +106,10 @@ class FixedVectors(ItemEncoder):
     def vectors_of(self, items: Catalogue) -> np.ndarray:
         """The items' vectors as they come, float32 [I, vector_dim]; ValueError as `features`."""
         vectors, width = self._sentence_vectors(items) if self.text_model else items.vectors, self.vector_dim
+        if self.text_model and vectors is not None and vectors.shape[1] != width:
+            raise ValueError(
+                f"text model {self.text_model!r} makes vectors of width {vectors.shape[1]}; expected vector_dim={width}"
+            )
         if vectors is None or vectors.shape[1:] != (width,):
             raise ValueError(
                 f"{items.name} has no item vectors of width {width}, which this model reads: "

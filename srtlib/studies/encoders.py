@@ -6,6 +6,7 @@ Every training is a run of the store, so that a study that was interrupted goes 
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -28,7 +29,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "hybrid": {"encoder": "hybrid", **SENTENCE},
 }
 ARCHITECTURE, D_FF = Architecture(d_model=256), 256  # of the released model amazon-small
-TUNED_RATE = 5e-4  # of a pre-trained model, on all of the target
+SHARE_RATE, TUNED_RATE = 3e-4, 5e-4  # on a share of the users; of a pre-trained model, on all of them
 
 
 def record(
@@ -74,18 +75,20 @@ def _rows(
         for encoder in encoders:
             _, summary = train(_recipe(part, share, encoder, seed), part, store, panel=target)
             yield _row(target, Method.FROM_SCRATCH, encoder, share, seed, summary)
-        tuned = _recipe(part, share, "sentence", seed, TUNED_RATE)
+        tuned = _recipe(part, share, "sentence", seed, {"learning_rate": TUNED_RATE})
         _, summary = fine_tune(model, part, store, tuned.train, panel=target)
         yield _row(target, Method.FULL, start, share, seed, summary)
 
 
-def _recipe(part: Dataset, share: float, encoder: str, seed: int, rate: float | None = None) -> Recipe:
-    """The default recipe; on a share steps are smaller, and there are more epochs, with as many validations."""
-    settings: dict[str, Any] = {"d_ff": D_FF, "eval_every": 2, **({"learning_rate": rate} if rate else {})}
-    if share < 1:
-        factor = share**-0.5
-        settings |= {"epochs": round(5 * factor), "eval_every": round(factor), "learning_rate": 3e-4}
-    return recipe_for("srtlib", ARCHITECTURE, part, {**settings, **ENCODERS[encoder]}, seed, "encoders")
+def _recipe(
+    part: Dataset, share: float, encoder: str, seed: int, on_all: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
+    """The default recipe, with the settings `on_all` of the users; on a share steps are smaller, and there are more
+    epochs, with as many validations."""
+    factor = share**-0.5
+    on_share = {"epochs": round(5 * factor), "eval_every": round(factor), "learning_rate": SHARE_RATE}
+    settings = {"d_ff": D_FF, **ENCODERS[encoder], **(on_share if share < 1 else {"eval_every": 2, **on_all})}
+    return recipe_for("srtlib", ARCHITECTURE, part, settings, seed, "encoders")
 
 
 def _row(

@@ -113,6 +113,7 @@ def fine_tune(
     panel: Dataset | None = None,
     pretraining: Mapping[str, Any] | None = None,
     progress_bar: bool = True,
+    device: str | None = None,
 ) -> tuple[SRT, dict[str, Any]]:
     """Carry a pre-trained model over to `dataset` by one method, as a run of the store; as `train` otherwise.
 
@@ -129,6 +130,7 @@ def fine_tune(
         pretraining: what to record of it, its FLOPs above all; the run's own `flops` are those of the fine-tuning
             alone.
         progress_bar: show how far it is.
+        device: of the training, as for `train`.
 
     Returns:
         The tuned model, and the run's summary.
@@ -139,7 +141,7 @@ def fine_tune(
     recipe = Recipe(name=method, model=model.params, train=params)
     if method is Method.FROM_SCRATCH:
         tuning = Tuning({"method": method})
-        return train(recipe, dataset, store, panel, tuning, progress_bar=progress_bar)
+        return train(recipe, dataset, store, panel, tuning, device=device, progress_bar=progress_bar)
     record = {"method": method, "start": fingerprint(model), **(pretraining or {}), **_options(method, options)}
     model = retokenise(model, panel or dataset) if options.own_vocabulary else adapt(model, dataset)
     if method is Method.ZERO_SHOT:
@@ -151,7 +153,7 @@ def fine_tune(
         fisher = diagonal_fisher(model, source, params, options.fisher_examples)
         penalty = ewc_penalty(model, fisher, options.ewc_lambda)
     tuning = Tuning(record, model, learning_rates(method, model.params.n_layers, options), penalty)
-    return train(recipe, dataset, store, panel, tuning, progress_bar=progress_bar)
+    return train(recipe, dataset, store, panel, tuning, device=device, progress_bar=progress_bar)
 
 
 def parse_method(name: str) -> Method:

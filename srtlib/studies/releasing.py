@@ -2,7 +2,7 @@
 catalogue. On a CPU the weights come out the same, bit for bit."""
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from srtlib.data.loading import load_dataset
 from srtlib.extensions import look_up
 from srtlib.model.folder import ITEMS, SUMS, seal, write_card
 from srtlib.params import Architecture
-from srtlib.paths import project_root, runs_root
+from srtlib.paths import make_folder, project_root, runs_root
 from srtlib.recipes import recipe_for
 from srtlib.runs.store import run_id
 from srtlib.training.identity import config_of
@@ -33,7 +33,7 @@ class Release:
     judged_on: str
     without_users_of: tuple[str, ...]
     architecture: Architecture
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any]
 
 
 RELEASES = {
@@ -77,11 +77,14 @@ def release(name: str, root: Path, store: Path) -> Path:
     config = config_of(source, recipe, panel)
     trained = store / run_id(config) / "model"
     folder = root / name
+
+    def fill(aside: Path) -> None:
+        shutil.copytree(trained, aside, ignore=shutil.ignore_patterns(ITEMS, SUMS), dirs_exist_ok=True)
+        seal(aside)
+        write_card(aside, config, summary, name)
+
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns(ITEMS, SUMS))
-    seal(folder)
-    write_card(folder, config, summary, name)
-    return folder
+    return make_folder(folder, fill)
 
 
 def main() -> None:

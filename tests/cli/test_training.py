@@ -218,7 +218,9 @@ def test_train_from_a_model(folder: str, model: str, tmp_path: Path, capsys: pyt
     assert all(torch.allclose(tuned[name], start[name], atol=1e-6) for name in start)
     capsys.readouterr()
     assert main(["train", folder, "--start", model, "--set", "n_layers=3", "--runs", str(tmp_path)]) == 1
-    assert "--set n_layers: the model that is started from has it" in capsys.readouterr().err
+    assert "n_layers: the model that is started from has it" in capsys.readouterr().err
+    assert main(["train", folder, "--start", model, "--d-model", "16", "--runs", str(tmp_path)]) == 1
+    assert "d_model: the model that is started from has it" in capsys.readouterr().err
     assert main(["train", folder, "--start", "nowhere", "--runs", str(tmp_path)]) == 1
     assert "nowhere is not a model folder" in capsys.readouterr().err
 

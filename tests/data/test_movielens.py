@@ -50,6 +50,15 @@ def test_both_forms_say_the_same(ratings: list[tuple[int, int, int, int]], suffi
     assert first == [film for user, film, _, _ in ratings if user == int(data.user_ids[0]) and film != 3]
 
 
+def test_10m_is_in_utf_8(ratings: list[tuple[int, int, int, int]], tmp_path: Path) -> None:
+    """In which some letters hold a byte that ends lines elsewhere."""
+    write(tmp_path / "raw", ratings, "dat")
+    films = "1::Ångström (1995)::Drama\n2::À la mode\u0085 (1996)::Comedy\n3::X::Horror\n"
+    (tmp_path / "raw" / "movies.dat").write_bytes(films.encode())
+    movielens.prepare(tmp_path / "raw")
+    assert load_dataset("movielens").catalogue["title"].tolist() == ["Ångström (1995)", "À la mode (1996)"]
+
+
 def test_the_core_is_that_of_taking_away_one_by_one() -> None:
     rng = np.random.default_rng(0)
     log = pd.DataFrame({"user_id": rng.geometric(0.1, 200), "item_id": rng.geometric(0.1, 200)})

@@ -56,6 +56,11 @@ def test_what_is_not_known_is_refused(
     assert error.count("\n") == 1
 
 
+def test_an_option_that_is_needed_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "prepare", "movielens"]) == 1
+    assert capsys.readouterr().err == "srt: source movielens needs raw: --raw\n"
+
+
 def test_a_cluster_is_sparks(raw: Path) -> None:
     with pytest.raises(ValueError, match=r"engine duckdb .* has no cluster spark://head"):
         prepare_data("amazon", raw=raw, master="spark://head")

@@ -71,6 +71,19 @@ def test_damaged_vectors_are_made_again(damage: str) -> None:
     assert sentence_vectors(TEXTS, progress_bar=False) == pytest.approx(expected, abs=1e-6)
 
 
+def test_vectors_that_another_process_writes_are_not_taken_for_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence_vectors(TEXTS, progress_bar=False)
+    place = home() / "cache" / "sentences" / f"{text_model_sha256('all-MiniLM-L6-v2')[:16]}.sqlite"
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.1))
+    other = connect(place)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        sentence_vectors(TEXTS, progress_bar=False)
+    other.close()
+    assert place.is_file()
+
+
 def test_texts_of_items() -> None:
     table = pd.DataFrame({"title": [" Red pen ", "Ink"], "brand": ["", "Acme"], "categories": ["A > B", ""]})
     assert item_texts(table) == ["Red pen. A > B", "Ink. Acme"]

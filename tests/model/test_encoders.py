@@ -127,6 +127,20 @@ def test_whitened_vectors_are_uncorrelated(dataset: Dataset) -> None:
     assert scaled.std(1) == pytest.approx(1, abs=1e-3)
 
 
+def test_vectors_that_are_all_alike_whiten_to_nothing() -> None:
+    whitening = Whitening(4, 3)
+    whitening.fit(np.full((6, 4), 0.1, dtype=np.float32))
+    assert np.array_equal(whitening(np.full((2, 4), 0.1, dtype=np.float32)), np.zeros((2, 3)))
+
+
+def test_widths_that_do_not_fit_are_named(dataset: Dataset) -> None:
+    with pytest.raises(ValueError, match="whiten_dim=7 must not be more than vector_dim=6"):
+        params(encoder="fixed_vectors", vector_dim=6, whiten_dim=7)
+    wrong = {**reading("sentence"), "vector_dim": 300}
+    with pytest.raises(ValueError, match="'all-MiniLM-L6-v2' makes vectors of width 384; expected vector_dim=300"):
+        new_model(params(**wrong), dataset).features(dataset)
+
+
 @pytest.mark.parametrize("positions", ["absolute", "rotary"])
 @pytest.mark.parametrize("name", ["fixed_vectors", "hybrid"])
 def test_before_training_neighbours_of_the_last_item_are_ranked(dataset: Dataset, name: str, positions: str) -> None:

@@ -1,0 +1,54 @@
+"""The study of encoders: a row per training, each done once; and what the book says of the recorded one."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from srtlib.data.dataset import Dataset
+from srtlib.params import Architecture
+from srtlib.paths import project_root
+from srtlib.studies import encoders, fine_tuning
+
+
+@pytest.fixture
+def quick(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.setattr(encoders, "load_dataset", {"small": dataset}.__getitem__)
+    monkeypatch.setattr(encoders, "ARCHITECTURE", Architecture(d_model=8))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_row_per_training_and_none_is_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.csv"
+    pd.DataFrame({"target": ["another"], "seed": [3]}).to_csv(path, index=False)
+    first = encoders.record(path, "small", tmp_path / "runs", {0.5: 2, 1.0: 1})
+    untrained = first[first["share"] == 0]["method"].tolist()
+    assert untrained == ["popularity", "co_occurrence", "text_neighbours", "zero_shot"]
+    counts = first[first["share"] > 0].groupby(["share", "encoder"]).size().to_dict()
+    names = ["words", "sentence", "hybrid", "amazon-small"]
+    assert counts == {(share, name): n for share, n in ((0.5, 2), (1.0, 1)) for name in names}
+    written = pd.read_csv(path)
+    assert written["target"].tolist() == ["another"] + ["small"] * len(first)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("srtlib.training.trainer.Trainer.step", never)
+    again = encoders.record(path, "small", tmp_path / "runs", {0.5: 2, 1.0: 1})
+    pd.testing.assert_frame_equal(again, first)
+    assert fine_tuning.Method.FULL in again["method"].tolist()
+
+
+def test_what_the_book_says_of_the_recorded_study() -> None:
+    table = pd.read_csv(project_root() / "results" / "transfer" / "sentences.csv")
+    new = table.groupby(["share", "method", "encoder"], dropna=False)["test_unseen_ndcg@10"].mean().round(4)
+    found = {(share, method, encoder): value for (share, method, encoder), value in new.items()}
+    by_encoder = {(share, encoder): value for (share, _, encoder), value in found.items() if share}
+    shares = {0.01: (0.0323, 0.0427, 0.0413, 0.0385), 0.05: (0.0429, 0.0438, 0.0434, 0.0416)}
+    shares[1.0] = (0.0644, 0.0590, 0.0652, 0.0539)
+    names = ("words", "sentence", "hybrid", "amazon-small")
+    assert by_encoder == {(s, name): value for s, row in shares.items() for name, value in zip(names, row, strict=True)}
+    untrained = table[table["share"] == 0].set_index("method")["test_unseen_ndcg@10"].round(4)
+    assert (untrained["text_neighbours"], untrained["zero_shot"]) == (0.0423, 0.0374)
+    assert table[table["share"].between(0.001, 0.9)].groupby(["share", "encoder"]).size().eq(3).all()
