@@ -25,10 +25,13 @@ def add_to(commands: Commands) -> None:
         "Public files -> data sets; what is finished is skipped.",
         "amazon --raw path/to/downloads --memory 4GB",
         "amazon --only-few 1M",
+        "amazon-2023 --category All_Beauty --category Video_Games",
         "movielens --raw path/to/ml-1m",
     )
-    one.add_argument("source", help="amazon, movielens, or another of srtlib.data.preparing.SOURCES")
+    one.add_argument("source", help="amazon, amazon-2023, movielens, or another of srtlib.data.preparing.SOURCES")
     one.add_argument("--raw", type=Path, help="a folder that has the raw files (default: download them)")
+    text = "of amazon-2023, such as All_Beauty; again for another"
+    one.add_argument("--category", action="append", metavar="NAME", help=text)
     steps = "some of download,items,transfer,users,samples,vocabulary (default: all)"
     one.add_argument("--steps", type=lambda text: text.split(","), help=steps)
     one.add_argument("--only-few", type=count, metavar="N", help="read only the first N ratings, for a trial")
@@ -70,7 +73,7 @@ def prepare(options: argparse.Namespace) -> pd.DataFrame:
     with extra("amazon"):
         from srtlib.data import preparing
 
-    names = ("raw", "steps", "only_few", "seed", "engine", "memory", "threads", "master")
+    names = ("raw", "category", "steps", "only_few", "seed", "engine", "memory", "threads", "master")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     return preparing.prepare_data(options.source, **given)
 

@@ -8,17 +8,22 @@ from typing import Any
 
 import pandas as pd
 
+from srtlib.data.amazon.categories import prepare as prepare_amazon_2023
 from srtlib.data.amazon.sources import prepare as prepare_amazon
 from srtlib.data.movielens import prepare as prepare_movielens
 
 Source = Callable[..., pd.DataFrame]
 """Makes data sets in the data home of raw files, and returns what it counted (set, statistic, value).
 
-It takes what it can of these by name: raw (a folder that has the raw files, else they are downloaded), steps, only_few,
-seed, engine, memory, threads, master. What is made already is not made again.
+It takes what it can of these by name: raw (a folder that has the raw files, else they are downloaded), category (a
+list), steps, only_few, seed, engine, memory, threads, master. What is made already is not made again.
 """
 
-SOURCES: dict[str, Source] = {"amazon": prepare_amazon, "movielens": prepare_movielens}
+SOURCES: dict[str, Source] = {
+    "amazon": prepare_amazon,
+    "amazon-2023": prepare_amazon_2023,
+    "movielens": prepare_movielens,
+}
 
 
 def prepare_data(source: str, **options: Any) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 pytest.importorskip("pyspark", reason="PySpark is not installed: make test-cluster")
+from srtlib.data.amazon import categories
 from srtlib.data.amazon.sources import prepare
 from srtlib.data.engines.spark import has_java
 
@@ -79,3 +80,40 @@ def test_both_engines_make_the_same_data_sets(tmp_path: Path, monkeypatch: pytes
             pd.testing.assert_frame_equal(*found)
     users = [pd.read_parquet(odd / engine / "amazon" / "users" / "users.parquet") for engine in counts]
     pd.testing.assert_frame_equal(*(table.sort_values("user_id", ignore_index=True) for table in users))
+
+
+@pytest.mark.filterwarnings("ignore:Books.jsonl.gz", "ignore:Software.csv")
+def test_both_engines_make_the_same_5_cores_of_2023(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+    rng = np.random.default_rng(0)
+    users, items = (3_000 * rng.random(20_000) ** 2).astype(int), (900 * rng.random(20_000) ** 2).astype(int)
+    rows = [
+        (f"A{u}", f"B{i}", [5.0, 4][u % 2], 10**12 + 7 * (n // 9))
+        for n, (u, i) in enumerate(zip(users, items, strict=True))
+    ]
+    reviews = [dict(zip(("user_id", "parent_asin", "rating", "timestamp"), row, strict=True)) for row in rows]
+    reviews[3]["sort_timestamp"] = reviews[3].pop("timestamp")
+    lines = [*map(json.dumps, reviews), "not json", json.dumps({**reviews[0], "user_id": ""})]
+    (tmp_path / "Books.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    table = [
+        "user_id,parent_asin,rating,timestamp",
+        *(",".join(map(str, row)) for row in rows),
+        "A1,B1,5.0",
+        "a,b,c,d,e",
+    ]
+    (tmp_path / "Software.csv").write_text("\n".join(table))
+    items = [{"parent_asin": f"B{i}", "title": f"It &amp; {i}", "store": [None, "Acme"][i % 2], "categories": []}
+             for i in range(0, 900, 2)]  # fmt: skip
+    for category in ("Books", "Software"):
+        (tmp_path / f"meta_{category}.jsonl").write_text("\n".join(map(json.dumps, items)))
+    counts = {}
+    for engine in ("duckdb", "spark"):
+        monkeypatch.setenv("SRT_HOME", str(tmp_path / engine))
+        counts[engine] = categories.prepare(["Books", "Software"], tmp_path, engine=engine, memory="1GB", threads=2)
+    pd.testing.assert_frame_equal(counts["duckdb"], counts["spark"])
+    assert counts["duckdb"].set_index("statistic").loc["ratings_unusable", "value"].tolist() == [2, 2]
+    for category in ("Books", "Software"):
+        for stem in ("interactions", "items"):
+            found = [pd.read_parquet(tmp_path / e / f"amazon-2023-{category}" / f"{stem}.parquet") for e in counts]
+            assert len(found[0]) > 0
+            pd.testing.assert_frame_equal(*found)

@@ -1,4 +1,4 @@
-"""Amazon Product Data (2018): sources, steps, downloads, and raw files made in their form."""
+"""Amazon Product Data (2018) and Amazon Reviews 2023: sources, steps, downloads, and raw files made in their form."""
 
 import lazy_loader
 

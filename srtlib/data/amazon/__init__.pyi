@@ -1,4 +1,6 @@
+from . import categories as categories
 from . import download as download
 from . import made as made
+from . import making as making
 from . import sources as sources
 from . import steps as steps

@@ -6,11 +6,9 @@ where a folder with the same origin is there, the step is finished already.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -24,22 +22,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis import _
 
+from srtlib.data.amazon.making import (
+    COUNTS,
+    ORIGIN,
+    check_bad,
+    checked,
+    describe,
+    fingerprint,
+    first_row,
+    is_made,
+    make,
+    stored,
+    write_counts,
+)
 from srtlib.data.engines import expressions
-from srtlib.data.engines.duckdb import SHOWN
 from srtlib.data.engines.engine import Engine
 from srtlib.data.loading import TABLES
-from srtlib.data.statistics import read_counts, table_statistics, tidy, vocabulary
-from srtlib.paths import home, make_folder, write_text
+from srtlib.data.statistics import read_counts, tidy, vocabulary
+from srtlib.paths import home
 
 RATINGS, METADATA = "all_csv_files.csv", "All_Amazon_Meta.json.gz"
 TRANSFER = {  # data set -> its reviews and its metadata, both of 2014
     "beauty": ("reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"),
     "sports": ("reviews_Sports_and_Outdoors_5.json.gz", "meta_Sports_and_Outdoors.json.gz"),
 }
-MOST_BAD = 0.001  # share of unusable lines above which a file is refused
-VERSION = 1  # of what the steps make
-ORIGIN, COUNTS = "origin.json", "statistics.csv"
-END = 1 << 20  # bytes of a raw file's ends that tell it from another
 GROUP = 1 << 17  # rows of a Parquet row group
 
 
@@ -79,7 +85,9 @@ class Preparation:
         source = _raw_file(self.raw, METADATA)
 
         def fill(aside: Path) -> None:
-            parsed, found = _parsed_items(engine, engine.lines(source), METADATA, "JSON objects with an asin", aside)
+            lines = engine.lines(source)
+            items = expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM))
+            parsed, found = checked(engine, items, METADATA, "JSON objects with an asin", aside)
             if not found["kept"]:
                 raise ValueError(f"{METADATA}: no line has a usable title; expected JSON lines with asin and title")
             engine.write(expressions.last_of_each(parsed.filter(_.usable)), aside / "items.parquet")
@@ -92,9 +100,9 @@ class Preparation:
                 "metadata_repeated": found["kept"] - n_items,
                 "items": n_items,
             }
-            _write_counts(aside, tidy(counts))
+            write_counts(aside, tidy(counts))
 
-        _make(self.work / "items", self._origin([METADATA]), fill)
+        make(self.work / "items", self._origin([METADATA]), fill)
 
     def transfer(self, engine: Engine) -> None:
         """Reviews and metadata of 2014 -> the transfer sets; and all who reviewed, to be left out of the samples."""
@@ -110,15 +118,12 @@ class Preparation:
         def fill(aside: Path) -> None:
             for domain, file in reviews.items():
                 lines = engine.lines(self.raw / file)
-                table = _stored(
-                    engine, expressions.reviews(lines, engine.fields(lines.line, expressions.REVIEW)), aside
-                )
-                found = _first_row(table.agg(lines=_.count(), kept=_.user_id.count()))
-                _check_bad(file, "JSON objects of a review", found["lines"] - found["kept"], found["lines"])
-                ordered = expressions.in_order(table.filter(_.user_id.notnull()), self.seed, engine.number)
+                found = expressions.reviews(lines, engine.fields(lines.line, expressions.REVIEW))
+                table, _counts = checked(engine, found, file, "JSON objects of a review", aside)
+                ordered = expressions.in_order(table.filter(_.usable), self.seed, engine.number)
                 engine.write(ordered, aside / f"{domain}.parquet")
 
-        _make(self.work / "transfer", self._origin(reviews.values(), seed=self.seed), fill)
+        make(self.work / "transfer", self._origin(reviews.values(), seed=self.seed), fill)
         for domain, (_reviews, metadata) in TRANSFER.items():
             if domain in reviews and metadata not in absent:
                 self._transfer_set(engine, domain, self.raw / metadata)
@@ -128,13 +133,12 @@ class Preparation:
             shutil.copyfile(self.work / "transfer" / f"{domain}.parquet", aside / "interactions.parquet")
             interactions = engine.parquet(aside / "interactions.parquet")
             lines = expressions.literal_lines(engine.lines(metadata), interactions)
-            parsed, _found = _parsed_items(
-                engine, lines, metadata.name, "Python literals of an item with an asin", aside
-            )
+            items = expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM))
+            parsed, _counts = checked(engine, items, metadata.name, "Python literals of an item with an asin", aside)
             engine.write(expressions.items_for(interactions, parsed), aside / "items.parquet")
-            _describe(engine, aside)
+            describe(engine, aside)
 
-        _make(self.data_set(domain), self._origin(TRANSFER[domain], seed=self.seed), fill, replace=False)
+        make(self.data_set(domain), self._origin(TRANSFER[domain], seed=self.seed), fill, replace=False)
 
     def users(self, engine: Engine) -> None:
         """Ratings -> users with their counts, and what each step of the funnel drops."""
@@ -143,22 +147,22 @@ class Preparation:
 
         def fill(aside: Path) -> None:
             ratings = expressions.checked_ratings(engine.ratings(_first_ratings(source, self.only_few, aside)))
-            users = _stored(engine, expressions.users(ratings, engine.parquet(items / "items.parquet")), aside)
-            found = _first_row(expressions.funnel(users, _reviewers(engine, transfer)))
+            users = stored(engine, expressions.users(ratings, engine.parquet(items / "items.parquet")), aside)
+            found = first_row(expressions.funnel(users, _reviewers(engine, transfer)))
             engine.write(users.filter(_.user_id.notnull()), aside / "users.parquet")
             rejected, examples = engine.rejected()
             unusable = rejected + found.pop("ratings_unusable")
             total = found.pop("ratings_usable") + unusable
-            _check_bad(RATINGS, "rows of item, user, rating, timestamp", unusable, total, examples)
+            check_bad(RATINGS, "rows of item, user, rating, timestamp", unusable, total, examples)
             if not found["ratings_kept"]:
                 raise ValueError(
                     f"{RATINGS}: none of {total:,} ratings is left ({found['ratings_without_metadata']:,} name an item "
                     f"without metadata); expected rows of item, user, rating, timestamp, and more of them"
                 )
-            _write_counts(aside, tidy({"ratings": total, "ratings_unusable": unusable, **found}))
+            write_counts(aside, tidy({"ratings": total, "ratings_unusable": unusable, **found}))
 
         before = {folder.name: (folder / ORIGIN).read_text(encoding="utf-8") for folder in (items, transfer)}
-        _make(self.work / f"users{self.suffix}", self._origin([RATINGS], before=before, only_few=self.only_few), fill)
+        make(self.work / f"users{self.suffix}", self._origin([RATINGS], before=before, only_few=self.only_few), fill)
 
     def samples(self, engine: Engine) -> None:
         """Users and ratings -> samples of users, each part of the next, each a data set."""
@@ -166,7 +170,7 @@ class Preparation:
         items = _made(self.work / "items", "items") / "items.parquet"
         before = (users / ORIGIN).read_text(encoding="utf-8")
         origins = {part: {"before": before, "seed": self.seed, "size": size} for part, size in self.sizes.items()}
-        made = [_is_made(self.data_set(part), origin, replace=False) for part, origin in origins.items()]
+        made = [is_made(self.data_set(part), origin, replace=False) for part, origin in origins.items()]
         if all(made):
             return
         rows = self.scratch / "largest.parquet"
@@ -174,7 +178,7 @@ class Preparation:
         for part, size in sorted(self.sizes.items(), key=lambda pair: -pair[1]):
             chosen = (sample["reached"] <= max(size, sample["reached"].min())).to_numpy()
             fill = partial(_fill_sample, engine, rows, items, np.repeat(chosen, sample["n"]))
-            _make(self.data_set(part), origins[part], fill, replace=False)
+            make(self.data_set(part), origins[part], fill, replace=False)
             rows, items = (self.data_set(part) / f"{stem}.parquet" for stem in TABLES)  # what the next is part of
             sample = sample[chosen]
 
@@ -203,7 +207,7 @@ class Preparation:
             counts = read_counts(folder / COUNTS)
             if "vocabulary" not in set(counts["statistic"]):
                 found = vocabulary(pd.read_parquet(folder / "items.parquet", columns=["title", "brand"]))
-                _write_counts(folder, pd.concat([counts, found]))
+                write_counts(folder, pd.concat([counts, found]))
 
     # ---- what they share --------------------------------------------------------------------------------------------
 
@@ -220,7 +224,7 @@ class Preparation:
         return pd.concat([pd.DataFrame(columns=["set", "statistic", "value"]), *tables], ignore_index=True)
 
     def _origin(self, files: Iterable[str], **more: Any) -> dict[str, Any]:
-        return {"files": {file: _fingerprint(self.raw / file) for file in files}, **more}
+        return {"files": {file: fingerprint(self.raw / file) for file in files}, **more}
 
 
 def _raw_file(folder: Path, file: str) -> Path:
@@ -245,66 +249,6 @@ def _first_ratings(source: Path, only_few: int | None, aside: Path) -> Path:
     return aside / RATINGS
 
 
-def _fingerprint(path: Path) -> str:
-    """Size and a hash of both ends: enough to tell another file, at once for any size."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        digest = hashlib.sha256(stream.read(END))
-        stream.seek(max(size - END, 0))
-        digest.update(stream.read(END))
-    return f"{size} bytes, {digest.hexdigest()[:16]}"
-
-
-def _is_made(folder: Path, origin: Mapping[str, Any], replace: bool) -> bool:
-    """Whether the folder is there with that origin; one of another origin is removed, or refused."""
-    if not folder.is_dir():
-        return False
-    note = folder / ORIGIN
-    if note.is_file() and note.read_text(encoding="utf-8") == _as_text(origin):
-        return True
-    if not replace:
-        raise ValueError(f"{folder} was made from other files or with another seed; move it away, then prepare again")
-    shutil.rmtree(folder)
-    return False
-
-
-def _make(folder: Path, origin: Mapping[str, Any], fill: Callable[[Path], object], replace: bool = True) -> None:
-    def fill_and_note(aside: Path) -> None:
-        fill(aside)
-        (aside / STORED).unlink(missing_ok=True)
-        (aside / ORIGIN).write_text(_as_text(origin), encoding="utf-8")
-
-    if not _is_made(folder, origin, replace):
-        make_folder(folder, fill_and_note)
-
-
-def _as_text(origin: Mapping[str, Any]) -> str:
-    return json.dumps({"version": VERSION, **origin}, indent=1)
-
-
-STORED = "stored.parquet"
-
-
-def _stored(engine: Engine, table: Any, aside: Path) -> Any:
-    """The table, computed once and kept until its step ends."""
-    engine.write(table, aside / STORED)
-    return engine.parquet(aside / STORED)
-
-
-def _parsed_items(engine: Engine, lines: Any, file: str, expected: str, aside: Path) -> tuple[Any, dict[str, int]]:
-    """The items of a file's lines, and how many lines there are, are bad, and are kept."""
-    parsed = _stored(engine, expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM)), aside)
-    found = _first_row(parsed.agg(lines=_.count(), bad=_.bad.count(), kept=_.usable.sum()))
-    examples = parsed.filter(_.bad.notnull()).limit(SHOWN).bad.to_pandas()
-    _check_bad(file, expected, found["bad"], found["lines"], examples)
-    return parsed, found
-
-
-def _first_row(table: Any) -> dict[str, int]:
-    row = table.to_pandas().iloc[0]
-    return {name: 0 if pd.isna(value) else int(value) for name, value in row.items()}
-
-
 def _reviewers(engine: Engine, transfer: Path) -> Any:
     """user_id of everybody in a transfer set, or None where there is no such set."""
     tables = [engine.parquet(path).select("user_id") for path in sorted(transfer.glob("*.parquet"))]
@@ -318,7 +262,7 @@ def _fill_sample(engine: Engine, rows: Path, items: Path, chosen: npt.NDArray[np
     _copy_rows(rows, aside / "interactions.parquet", chosen)
     interactions = engine.parquet(aside / "interactions.parquet")
     engine.write(expressions.items_of(engine.parquet(items), interactions), aside / "items.parquet")
-    _describe(engine, aside)
+    describe(engine, aside)
 
 
 def _copy_rows(source: Path, target: Path, chosen: npt.NDArray[np.bool_]) -> None:
@@ -331,25 +275,3 @@ def _copy_rows(source: Path, target: Path, chosen: npt.NDArray[np.bool_]) -> Non
         for batch in rows.iter_batches(GROUP):
             writer.write_batch(batch.filter(pa.array(chosen[start : start + batch.num_rows])))
             start += batch.num_rows
-
-
-def _describe(engine: Engine, folder: Path) -> None:
-    tables = (engine.parquet(folder / f"{stem}.parquet") for stem in ("interactions", "items"))
-    counts, distributions = table_statistics(*tables)
-    _write_counts(folder, counts)
-    distributions.to_csv(folder / "distributions.csv", index=False)
-
-
-def _write_counts(folder: Path, counts: pd.DataFrame) -> None:
-    write_text(folder / COUNTS, counts.to_csv(index=False))
-
-
-def _check_bad(file: str, expected: str, bad: int, total: int, examples: Iterable[str] = ()) -> None:
-    """Refuse a file in which too many lines are bad; say so where some are."""
-    if not bad:
-        return
-    shown = "; ".join(repr(str(line)[:80]) for line in list(examples)[:SHOWN])
-    message = f"{file}: {bad:,} of {total:,} lines are not {expected}" + (f": {shown}" if shown else "")
-    if bad > MOST_BAD * total:
-        raise ValueError(f"{message}; expected at most {MOST_BAD:.1%} of such lines")
-    warnings.warn(f"{message}; left out", stacklevel=4)

@@ -21,8 +21,13 @@ from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
 MIN_RATINGS = 5  # of a user who is kept
 CATEGORIES, CATEGORY_LENGTH = 3, 40  # how many categories are kept, of those shorter than this [characters]
 ITEM = {"asin": "string", "title": "string", "brand": "string", "category": "array<string>"}
+ITEM_2023 = {"parent_asin": "string", "title": "string", "store": "string", "categories": "array<string>"}
 RATING = ("item_id", "user_id", "rating", "timestamp")  # the columns of the ratings file, which has no header
-REVIEW = {"reviewerID": "string", "asin": "string", "overall": "string", "unixReviewTime": "string"}
+REVIEW = dict.fromkeys(("reviewerID", "asin", "overall", "unixReviewTime"), "string")
+REVIEW_2023 = dict.fromkeys(  # the time, in milliseconds, has had three names
+    ("user_id", "parent_asin", "rating", "timestamp", "sort_timestamp", "sortTimestamp"), "string"
+)
+HEAD_2023 = "user_id,parent_asin,rating,timestamp"  # of the ratings without text; older files have none
 ASIN = r"['\"]asin['\"]\s*:\s*['\"]([^'\"]*)"
 PAGE_SCRIPT = "getTime"  # a title that says so is the JavaScript of a page
 TIE = 15  # hexadecimal digits of the hash that breaks ties: 60 bits, the most that fit a signed number
@@ -50,20 +55,21 @@ def from_json(line: StringValue, structure: str, fields: Mapping[str, str]) -> S
 def parsed_items(lines: Table, fields: StructValue) -> Table:
     """A row per line of metadata: number, item_id, title, brand, categories, `usable`, and a bad line's beginning.
 
-    A line is bad where it is no JSON object with an `asin`; it is not usable where its title is blank or a page's
+    A line is bad where it is no JSON object with an id; it is not usable where its title is blank or a page's
     JavaScript. HTML entities are resolved, white space is made single blanks. Of a list of categories the first three
     shorter than 40 characters are kept, joined by " > ".
 
     Args:
         lines: number, line.
-        fields: asin, title, brand and category of each line (see `Engine.fields`, `ITEM`).
+        fields: id, title, brand and categories of each line, in this order (see `Engine.fields`, `ITEM`).
     """
+    asin, title, brand, category = fields.type().names
     found = lines.select("number", "line", item=fields).mutate(
-        item_id=_.item.asin,
-        raw=_.item.title.fill_null(""),
-        brand=clean(_.item.brand.fill_null("")),
+        item_id=_.item[asin],
+        raw=_.item[title].fill_null(""),
+        brand=clean(_.item[brand].fill_null("")),
         categories=clean(
-            _.item.category.filter(lambda name: name.length() < CATEGORY_LENGTH)[:CATEGORIES].join(" > ").fill_null("")
+            _.item[category].filter(lambda name: name.length() < CATEGORY_LENGTH)[:CATEGORIES].join(" > ").fill_null("")
         ),
     )
     bad = found.item_id.isnull() | (found.item_id.strip() == "")
@@ -124,20 +130,43 @@ def _json_of_literal(line: str) -> str:
 
 
 def reviews(lines: Table, fields: StructValue) -> Table:
-    """user_id, item_id, rating, timestamp of lines of reviews; user_id is null where a line is not usable.
+    """item_id, user_id, rating, timestamp of lines of reviews, `usable`, and a bad line's beginning.
 
     Args:
         lines: number, line.
-        fields: what `REVIEW` names, of each line (see `Engine.fields`).
+        fields: user, item, rating and the names that the time has had, in this order (see `Engine.fields`, `REVIEW`).
     """
+    user, item, rating, *times = fields.type().names
     found = lines.select("line", review=fields).select(
         "line",
-        item_id=_.review.asin,
-        user_id=_.review.reviewerID,
-        rating=_.review.overall,
-        timestamp=_.review.unixReviewTime,
+        item_id=_.review[item],
+        user_id=_.review[user],
+        rating=_.review[rating],
+        timestamp=ibis.coalesce(*(_.review[time] for time in times)),
     )
-    return checked_ratings(found)
+    return _or_bad(found)
+
+
+def rating_lines(lines: Table) -> Table:
+    """What `reviews` returns, of 2023's lines of user, item, rating and timestamp, with or without a head line."""
+    found = lines.filter(lines.line != HEAD_2023).select("line", row=_.line.split(","))
+    whole = found.row.length() == len(RATING)
+    return _or_bad(
+        found.select(
+            "line",
+            item_id=ibis.ifelse(whole, found.row[1], None),
+            user_id=found.row[0],
+            rating=found.row[2],
+            timestamp=found.row[3],
+        )
+    )
+
+
+def _or_bad(text: Table) -> Table:
+    """Ratings of lines, or the beginning of each line that holds none."""
+    found = checked_ratings(text.mutate(item_id=text.item_id.nullif(""), user_id=text.user_id.nullif("")))
+    usable = found.user_id.notnull()
+    return found.mutate(usable=usable, bad=ibis.ifelse(usable, None, found.line[:200])).drop("line")
 
 
 def items_for(interactions: Table, parsed: Table) -> Table:
@@ -160,15 +189,37 @@ def items_for(interactions: Table, parsed: Table) -> Table:
 
 
 def checked_ratings(text: Table) -> Table:
-    """Ratings read as text with numbers made of numbers; user_id is null where a row is not usable."""
+    """Ratings read as text with numbers made of numbers; user_id is null where a row is not usable.
+
+    Columns beside those of `RATING` stay.
+    """
     rating, timestamp = text.rating.try_cast("float64"), text.timestamp.try_cast("float64")
     whole = text.item_id.notnull() & rating.notnull() & timestamp.notnull()
-    return text.select(
-        "item_id",
+    return text.mutate(
         user_id=ibis.ifelse(whole, text.user_id, None),
         rating=rating.cast("float32"),
         timestamp=timestamp.cast("int64"),
     )
+
+
+def first_of_each(ratings: Table) -> Table:
+    """Of several ratings of an item by a user the earliest, and of those at one time the lowest.
+
+    Args:
+        ratings: user_id, item_id, timestamp, rating and anything else, which is left out.
+    """
+    place = ibis.row_number().over(group_by=("user_id", "item_id"), order_by=("timestamp", "rating"))
+    first = ratings.mutate(place=place).filter(_.place == 0)
+    return first.select("user_id", "item_id", "timestamp", "rating")
+
+
+def often_enough(ratings: Table) -> Table:
+    """The ratings whose user and whose item have at least `MIN_RATINGS` of them: a step towards the 5-core."""
+    kept = ratings
+    for column in ("user_id", "item_id"):
+        often = ratings.group_by(column).agg(n=_.count()).filter(_.n >= MIN_RATINGS)
+        kept = kept.semi_join(often, column)
+    return kept
 
 
 def users(ratings: Table, items: Table) -> Table:

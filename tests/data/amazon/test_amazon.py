@@ -144,7 +144,7 @@ def test_an_interrupted_step_leaves_nothing_and_restarts(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("srtlib.data.amazon.steps._describe", interrupt)
+        patch.setattr("srtlib.data.amazon.steps.describe", interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare(raw, EVERYDAY, **SMALL)
     assert not list(tmp_path.glob("*amazon-*"))

@@ -1,0 +1,163 @@
+"""Amazon Reviews 2023, from the public files of a category to its 5-core, on DuckDB or on Spark.
+
+    ratings   the published 5-core without text, or else all reviews, of which the earliest by a user of an item is kept
+    5-core    users and items with fewer than five ratings leave, until there are none; the published one stays as it is
+    items     metadata of what is left: title, brand (the store), categories
+
+An item is a parent_asin, which the variants of a product share; times are milliseconds since 1970. Each user's last
+interaction as the test and the last but one as the validation are the published split `last_out`, but for ties.
+Data: Y. Hou, J. Li, Z. He, A. Yan, X. Chen and J. McAuley, "Bridging Language and Items for Retrieval and
+Recommendation", 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+from filelock import FileLock
+from ibis import _
+from tqdm import tqdm
+
+from srtlib.data.amazon.download import download_file
+from srtlib.data.amazon.making import COUNTS, checked, describe, fingerprint, make, write_counts
+from srtlib.data.engines import expressions
+from srtlib.data.engines.engine import Engine, connect
+from srtlib.data.statistics import read_counts, tidy
+from srtlib.paths import home
+
+NAME = "amazon-2023"  # the data sets are called <name>-<category>
+HOSTS = (  # the second is a mirror
+    "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023",
+    "https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_2023",
+)
+CORE = "benchmark/5core/rating_only/{}.csv.gz"
+REVIEWS = "raw/review_categories/{}.jsonl.gz"
+METADATA = "raw/meta_categories/meta_{}.jsonl.gz"
+CATEGORIES = """
+    All_Beauty Amazon_Fashion Appliances Arts_Crafts_and_Sewing Automotive Baby_Products Beauty_and_Personal_Care Books
+    CDs_and_Vinyl Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics Gift_Cards
+    Grocery_and_Gourmet_Food Handmade_Products Health_and_Household Health_and_Personal_Care Home_and_Kitchen
+    Industrial_and_Scientific Kindle_Store Magazine_Subscriptions Movies_and_TV Musical_Instruments Office_Products
+    Patio_Lawn_and_Garden Pet_Supplies Software Sports_and_Outdoors Subscription_Boxes Tools_and_Home_Improvement
+    Toys_and_Games Unknown Video_Games
+""".split()
+
+
+def prepare(
+    category: Sequence[str],
+    raw: Path | None = None,
+    seed: int = 0,
+    engine: str = "duckdb",
+    memory: str = "4GB",
+    threads: int | None = None,
+    master: str | None = None,
+) -> pd.DataFrame:
+    """Make the data set amazon-2023-<category> of each category; one that is made already is not made again.
+
+    Args:
+        category: names as the public files have them, of `CATEGORIES`.
+        raw: a folder that has the raw files of each, in the public folders or straight in it, gzipped or not: the
+            metadata, and the 5-core without text or the reviews. Without it the 5-core and the metadata are downloaded.
+        seed: of the order of simultaneous interactions.
+        engine: duckdb or spark.
+        memory: of the engine (see `connect`); what needs more goes to disk.
+        threads: of this machine; default: every core.
+        master: the URL of a Spark cluster (default: this machine).
+
+    Returns:
+        Every count: set, statistic, value.
+
+    Raises FileNotFoundError for a raw file that is not there, ValueError for a category that is not known, for a file
+    that cannot be used, and for a data set of that name that was made from something else.
+    """
+    if unknown := [name for name in category if name not in CATEGORIES]:
+        raise ValueError(f"category {unknown[0]!r} is not known; expected some of {', '.join(CATEGORIES)}")
+    names, work = dict.fromkeys(category), home() / NAME
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(work / ".lock"):
+        files = [_raw_files(name, raw) if raw else _downloaded(name, work / "raw") for name in names]
+        with connect(engine, work / ".scratch", memory, threads, master) as connected:
+            for name, (ratings, metadata) in zip(bar := tqdm(names, unit="set", disable=None), files, strict=True):
+                bar.set_description(name)
+                _make_set(connected, _folder(name), ratings, metadata, seed, work / ".scratch")
+    counts = [read_counts(_folder(name) / COUNTS).assign(set=_folder(name).name) for name in names]
+    return pd.concat(counts, ignore_index=True)[["set", "statistic", "value"]]
+
+
+def _folder(category: str) -> Path:
+    return home() / f"{NAME}-{category}"
+
+
+def _downloaded(category: str, raw: Path) -> tuple[Path, Path]:
+    files = [place.format(category) for place in (CORE, METADATA)]
+    ratings, metadata = (download_file([f"{host}/{file}" for host in HOSTS], raw / file) for file in files)
+    return ratings, metadata
+
+
+def _raw_files(category: str, raw: Path) -> tuple[Path, Path]:
+    """The ratings, those of the 5-core first, and the metadata."""
+    core, reviews, metadata = (_find(raw, place.format(category)) for place in (CORE, REVIEWS, METADATA))
+    ratings = core or reviews
+    if not ratings or not metadata:
+        absent = METADATA if ratings else f"{CORE} or {REVIEWS}"
+        raise FileNotFoundError(f"{raw} has no {absent.replace('{}', category)}; expected the public files there")
+    return ratings, metadata
+
+
+def _find(raw: Path, file: str) -> Path | None:
+    places = [raw / file, raw / Path(file).name]
+    return next((path for path in (*places, *(path.with_suffix("") for path in places)) if path.is_file()), None)
+
+
+def _make_set(engine: Engine, folder: Path, ratings: Path, metadata: Path, seed: int, scratch: Path) -> None:
+    def fill(aside: Path) -> None:
+        kept, funnel = _core(engine, *_ratings(engine, ratings, aside), scratch)
+        if not funnel["ratings_kept"]:
+            raise ValueError(
+                f"{ratings}: none of {funnel['ratings']:,} ratings is left; expected users and items with "
+                f"{expressions.MIN_RATINGS} ratings and more"
+            )
+        engine.write(expressions.in_order(kept, seed, engine.number), aside / "interactions.parquet")
+        interactions, lines = engine.parquet(aside / "interactions.parquet"), engine.lines(metadata)
+        items = expressions.parsed_items(lines, engine.fields(lines.line, expressions.ITEM_2023))
+        parsed, _counts = checked(engine, items, metadata.name, "JSON objects with a parent_asin", aside)
+        engine.write(expressions.items_for(interactions, parsed), aside / "items.parquet")
+        describe(engine, aside)
+        counts = pd.concat([tidy(funnel), read_counts(aside / COUNTS)])
+        if not counts.set_index("statistic").loc["items_with_title", "value"]:
+            raise ValueError(f"{metadata}: no item of {ratings.name} has a title there; expected metadata of the same")
+        write_counts(aside, counts)
+
+    files = {path.name: fingerprint(path) for path in (ratings, metadata)}
+    make(folder, {"files": files, "seed": seed}, fill, replace=False)
+
+
+def _ratings(engine: Engine, path: Path, aside: Path) -> tuple[Any, dict[str, int]]:
+    """The file's ratings, checked, and how many lines it has, are bad, and are kept."""
+    lines = engine.lines(path)
+    if ".csv" in path.suffixes:
+        expected = f"rows of {expressions.HEAD_2023}"
+        return checked(engine, expressions.rating_lines(lines), path.name, expected, aside)
+    found = expressions.reviews(lines, engine.fields(lines.line, expressions.REVIEW_2023))
+    return checked(engine, found, path.name, "JSON objects of a review", aside)
+
+
+def _core(engine: Engine, ratings: Any, found: dict[str, int], scratch: Path) -> tuple[Any, dict[str, int]]:
+    """The first rating by each user of each item, of users and items that have enough; and the funnel."""
+    step, sizes = expressions.first_of_each(ratings.filter(_.usable)), [found["kept"]]
+    while len(sizes) < 3 or sizes[-1] < sizes[-2]:
+        path = scratch / f"core-{len(sizes)}.parquet"
+        engine.write(step, path)
+        sizes.append(pq.read_metadata(path).num_rows)
+        step = expressions.often_enough(engine.parquet(path))
+    return engine.parquet(path), {
+        "ratings": found["lines"],
+        "ratings_unusable": found["bad"],
+        "ratings_repeated": sizes[0] - sizes[1],
+        "ratings_outside_core": sizes[1] - sizes[-1],
+        "ratings_kept": sizes[-1],
+    }
