@@ -59,8 +59,11 @@ def add_to(commands: Commands) -> None:
     for option, table in COLUMN_OPTIONS.items():
         text = f"a column of another name in {table}"
         one.add_argument(option, action="append", default=[], metavar="OURS=THEIRS", help=text)
-    one.add_argument("--date-format", help="of dates that are not ISO 8601, such as %%d/%%m/%%Y")
+    text = "of times that are neither numbers nor ISO 8601 dates or date-times, such as %%d/%%m/%%Y"
+    one.add_argument("--date-format", help=text)
     one.add_argument("--encoding", default="utf-8", help="of text files, such as latin-1 (default: utf-8)")
+    text = "order within one time, such as a basket: a hash's, so that the file's says nothing (default), or the file's"
+    one.add_argument("--ties", choices=["hash", "keep"], default="hash", help=text)
 
     one = among.add(
         "pool", pool, "Several data sets -> one, nobody merged.", "--name amazon-pool amazon-100K amazon-beauty"
@@ -115,6 +118,7 @@ def import_tables(options: argparse.Namespace) -> pd.DataFrame:
         items_columns=items,
         date_format=options.date_format,
         encoding=options.encoding,
+        ties=options.ties,
     )
     return _described(folder)
 

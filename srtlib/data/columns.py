@@ -16,6 +16,7 @@ PATH = " > "  # between the steps of a path of categories
 DAY_AND_MONTH = r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})(.*)"
 LONGEST_ID = 1_000  # characters: arrays of ids are as wide as the longest
 EXACT_DIGITS = 15  # that every float64 keeps
+FILE_ORDER = "file_order"  # column of interactions: places in the file, where these are to break ties in time
 
 
 # ---- the two tables -------------------------------------------------------------------------------------------------
@@ -47,10 +48,10 @@ def check_items(items: pd.DataFrame, source: str = "items", of_categories: str =
 def check_interactions(
     interactions: pd.DataFrame, source: str = "interactions", date_format: str | None = None
 ) -> pd.DataFrame:
-    """user_id and item_id, as text, and timestamp, as numbers, of a table of interactions.
+    """user_id and item_id, as text, timestamp and, if it is there, file_order, as numbers, of a table of interactions.
 
     Args:
-        interactions: user_id, item_id, timestamp, of any type (see `as_ids`, `as_times`).
+        interactions: user_id, item_id, timestamp, of any type (see `as_ids`, `as_times`), and file_order.
         source: of the table, for errors.
         date_format: of the times.
 
@@ -62,6 +63,7 @@ def check_interactions(
             "user_id": as_ids(interactions["user_id"], source),
             "item_id": as_ids(interactions["item_id"], source),
             "timestamp": as_times(interactions["timestamp"], source, date_format),
+            **{name: as_numbers(interactions[name], source) for name in (FILE_ORDER,) if name in interactions},
         }
     )
 
@@ -139,9 +141,13 @@ def as_times(column: pd.Series, source: str, date_format: str | None = None) -> 
     """Times as numbers that keep their order: numbers as they are, dates as seconds since 1970 (UTC where they name no
     zone), or as nanoseconds where some date has a fraction of a second.
 
+    Text is read as the first of these that it is, the whole column as the same: dates of the format, where one is
+    given; numbers (20241225 is one); day, month and year as 25/12/2024, where one of the first two is above 12
+    somewhere, so that it must be the day; ISO 8601 dates and date-times, such as 2024-12-25 or
+    2024-12-25T10:30:00+01:00.
+
     Args:
-        column: numbers, dates, or text of either: numbers, ISO 8601 dates, or day, month and year as 25/12/2024 where
-            one of the first two numbers is above 12 somewhere, so that it must be the day.
+        column: numbers, dates, or text of either.
         source: the table it stands in, for errors.
         date_format: of text dates, as `datetime.strptime` reads it; needed for every other kind of date.
 
@@ -269,6 +275,7 @@ def _iso(texts: pd.Series, source: str) -> pd.Series:
 
 
 def _dates(texts: pd.Series, written: pd.Series, source: str, date_format: str, expected: str) -> pd.Series:
+    texts = texts.mask(texts.str.lower().isin(("now", "today")))  # words to the reader, of another time at each reading
     try:
         moments = pd.to_datetime(texts, format=date_format, utc=True, errors="coerce")
     except ValueError as error:

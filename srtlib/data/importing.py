@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 from srtlib.data.cache import hashes, sha256
-from srtlib.data.columns import PATH, as_ids, as_numbers, check_interactions, check_items
+from srtlib.data.columns import FILE_ORDER, PATH, as_ids, as_numbers, check_interactions, check_items
 from srtlib.data.loading import RECORD, assemble, check_name, check_record, in_order, read_record, write_record
 from srtlib.data.reading import read_columns
 from srtlib.params import TEXT_FIELDS
@@ -18,6 +20,7 @@ from srtlib.paths import home, make_folder
 
 COLUMNS = {"interactions": ("user_id", "item_id", "timestamp", "rating"), "items": ("item_id", *TEXT_FIELDS)}
 OPTIONAL = ("rating", "brand", "categories")
+Ties = Literal["hash", "keep"]
 
 
 def import_data(
@@ -31,6 +34,7 @@ def import_data(
     items_columns: Mapping[str, str] | None = None,
     date_format: str | None = None,
     encoding: str = "utf-8",
+    ties: Ties = "hash",
 ) -> Path:
     """Make a data set in the data home from two files; what was imported already is not imported again.
 
@@ -49,6 +53,8 @@ def import_data(
         items_columns: the same for the file of items alone.
         date_format: of dates that are not ISO 8601, as `datetime.strptime` reads it, such as %d/%m/%Y.
         encoding: of text files.
+        ties: the order of a user's interactions at one time, such as a basket's: that of a hash of user, item and time,
+            so that the order of the file says nothing (hash), or that of the file (keep).
 
     Returns:
         The folder of the data set.
@@ -58,18 +64,22 @@ def import_data(
     """
     if name is not None:
         check_name(name)
+    if ties not in get_args(Ties):
+        raise ValueError(f"ties {ties!r}: expected one of {', '.join(get_args(Ties))}")
     files = {"interactions": Path(interactions), "items": Path(items)}
     theirs = {
         "interactions": _mapping("interactions", columns or {}, interactions_columns or {}),
         "items": _mapping("items", columns or {}, items_columns or {}),
     }
-    digest = _digest(files.values(), [theirs, seed, date_format, encoding])
+    digest = _digest(files.values(), [theirs, seed, date_format, encoding, *([] if ties == "hash" else [ties])])
     folder = home() / (name or _default_name(files["interactions"], digest))
     if folder.exists():
         if _is_import_of(folder, digest):
             return folder
         raise FileExistsError(f"{folder} is there already, of other content; choose another name, or move it away")
     log = _interactions(files["interactions"], theirs["interactions"], encoding, date_format)
+    if ties == "keep":
+        log[FILE_ORDER] = np.arange(len(log))
     catalogue = _items(files["items"], theirs["items"], encoding)
     assemble(log, check_items(catalogue), folder.name, seed)  # refuses what cannot be learnt from
 

@@ -1,7 +1,8 @@
 """Data sets by name or path: where they lie, how their tables become a `Dataset`, and the cache of what was made.
 
 A data set on disk is a folder with interactions.parquet (user_id, item_id, timestamp) and items.parquet
-(item_id, title[, brand, categories]), or CSV files of the same columns.
+(item_id, title[, brand, categories]), or CSV files of the same columns. Of a user's interactions at one time the order
+is that of a column file_order, where there is one, or else that of a hash.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from srtlib.data import cache
-from srtlib.data.columns import check_interactions, check_items
+from srtlib.data.columns import FILE_ORDER, check_interactions, check_items
 from srtlib.data.dataset import MIN_LENGTH, Dataset
 from srtlib.data.reading import read_table
 from srtlib.data.synthetic import World, generate
@@ -320,13 +321,13 @@ def table_path(folder: Path, stem: str) -> Path:
 
 
 def in_order(log: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Interactions by user and time; ties by a hash of the row.
+    """Interactions by user and time; ties by their file_order where they have one, else by a hash of the row.
 
     Args:
         log: user_id, item_id, timestamp and anything else.
         seed: of the hash.
     """
-    keys = ["user_id", "timestamp"]
+    keys = ["user_id", "timestamp", *(name for name in (FILE_ORDER,) if name in log)]
     if log.duplicated(keys).any():
         row = log["user_id"] + "\t" + log["item_id"] + "\t" + log["timestamp"].astype(str)
         log = log.assign(tie=pd.util.hash_array(row.to_numpy(dtype=object), hash_key=f"{seed:016d}"))

@@ -82,7 +82,7 @@ def evaluation_statistics(name_or_path: str | Path) -> pd.DataFrame:
     """What an evaluation must know of a data set (statistic, value), as shares.
 
     repeats_in_test: test items that the user has had before. ties_in_time: neighbouring interactions of a user at one
-    time, whose order is no order. unseen_in_test: test items without a training interaction.
+    time, such as a basket's, whose order is no order. unseen_in_test: test items without a training interaction.
 
     Args:
         name_or_path: of the data set.
@@ -104,7 +104,7 @@ def evaluation_statistics(name_or_path: str | Path) -> pd.DataFrame:
 
 MISLEADING = {
     "repeats_in_test": "of the test items were had by their user before: the ranking of new items leaves these out",
-    "ties_in_time": "of neighbouring interactions have one time: their order is drawn by a hash, and says nothing",
+    "ties_in_time": "of neighbouring interactions have one time: the order in a basket, drawn or kept, is no order",
     "unseen_in_test": "of the test items have no training interaction: only a model that reads text can find them",
 }
 

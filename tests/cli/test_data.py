@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from srtlib.cli.entry import main
+from srtlib.data.loading import load_dataset
 
 
 def test_data_commands(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -38,6 +39,18 @@ def test_import_of_files_with_habits_of_their_own(tmp_path: Path, monkeypatch: p
     assert main([*command, "--encoding", "latin-1", "--date-format", "%d/%m/%Y", "--json"]) == 0
     counts = {row["statistic"]: row["value"] for row in json.loads(capsys.readouterr().out)}
     assert counts["last_timestamp"] - counts["first_timestamp"] == 3 * 86_400
+
+
+def test_import_keeps_the_order_of_the_file_where_it_is_told_to(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("SRT_HOME", str(tmp_path))
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\n" + "".join(f"u,i{i},5\n" for i in range(40)))
+    command = ["data", "import", f"--interactions={tmp_path}/log.csv", f"--items={folder}/items.csv"]
+    for ties, in_order in (("keep", True), ("hash", False)):
+        assert main([*command, "--name", ties, "--ties", ties]) == 0
+        assert "100% of neighbouring interactions have one time: the order in a basket" in capsys.readouterr().err
+        assert (load_dataset(ties).items.tolist() == [*range(40)]) == in_order
 
 
 @pytest.mark.parametrize(

@@ -140,12 +140,16 @@ def test_dates_become_seconds() -> None:
         day + 86_410,
         day + 86_410,
     ]
+    written = "2024-01-01T10:15:30Z 2024-01-01T11:15:30+01:00 20240101T101530 2024-01-01T10:15:30 2024-01-01T10:15"
+    assert times(written.split()) == [day + 36_930] * 4 + [day + 36_900]
+    assert times(["2024-01", "2024-01-01T10", "2024/01/01"]) == [day, day + 36_000, day]
     assert times(pd.to_datetime(["2024-01-01"])) == times(pd.to_datetime(["2024-01-01"], utc=True)) == [day]
     assert times(["13/01/2024", "01/02/2024"]) == [day + 12 * 86_400, day + 31 * 86_400]
     assert times(["01/13/2024", "02/01/2024"]) == [day + 12 * 86_400, day + 31 * 86_400]
     assert times(["13.1.2024 10:00"]) == [day + 12 * 86_400 + 36_000]
     assert times(["01/02/2024"], date_format="%d/%m/%Y") == [day + 31 * 86_400]
     assert times([20240201], date_format="%Y%m%d") == [day + 31 * 86_400]
+    assert times(["20240201"]) == [20_240_201]  # a number is a number first
     half = times(["2024-01-01 00:00:00.5", "2024-01-01 00:00:00.500000001"])
     assert half == [day * 10**9 + 500_000_000, day * 10**9 + 500_000_001]
     assert times(pd.to_datetime(["2024-01-01 00:00:00.5"])) == [day * 10**9 + 500_000_000]
@@ -172,6 +176,8 @@ def test_dates_become_seconds() -> None:
         (["3.4.2024"], "row 1: timestamp '3.4.2024' is ambiguous"),
         (["31/13/2024", "13/31/2024"], "row 1: timestamp '31/13/2024' is not a number or a date"),
         (["13/01/24"], "row 1: timestamp '13/01/24' is not a number or a date"),
+        *((["2024-01-01", word], f"row 2: timestamp '{word}' is not a number or a date") for word in ("now", "Today")),
+        *(([word], f"row 1: timestamp '{word}' is not a number or a date") for word in ("now", "NaT", "May", "Mon")),
     ],
 )
 def test_what_is_no_time_is_named(values: Any, message: str) -> None:
@@ -207,6 +213,11 @@ def test_moments_that_no_count_of_nanoseconds_reaches_are_named(text: str) -> No
     dates = pd.Series(["2024-01-01 00:00:00", text], name="timestamp")
     with pytest.raises(ValueError, match=rf"^log: row 2: timestamp '{text}' is too far away .*1678 to 2261"):
         as_times(dates, "log")
+
+
+def test_a_word_for_today_is_no_date_of_any_format() -> None:
+    with pytest.raises(ValueError, match=r"^log: row 2: timestamp 'today' is not a number or a date"):
+        times(["13/01/2024", "today"], date_format="%d/%m/%Y")
 
 
 @pytest.mark.parametrize("date_format", ["mixed", "ISO8601", "", "dd/mm/yyyy"])

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from srtlib.data.importing import import_data
 from srtlib.data.loading import list_datasets, load_dataset, read_tables
-from srtlib.data.statistics import describe
+from srtlib.data.pooling import pool_datasets
+from srtlib.data.statistics import describe, evaluation_statistics, protocol_warnings
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -335,3 +337,60 @@ def test_changed_tables_are_not_described_either(tmp_path: Path, stem: str) -> N
         read_tables(folder)
     with pytest.raises(ValueError, match=rf"{stem}\.parquet is not what was imported"):
         describe(folder)
+
+
+# Ties in time
+
+
+def baskets(folder: Path, seed: int | None) -> tuple[Path, Path]:
+    """Baskets of four items at one time, whose rows stand in an order drawn by the seed; None: by item."""
+    rows = [f"u{u},i{i},{day}\n" for u in range(12) for day in range(2) for i in range(4 * day, 4 * day + 4)]
+    order = range(len(rows)) if seed is None else np.random.default_rng(seed).permutation(len(rows))
+    folder.mkdir()
+    return shop(folder, "user_id,item_id,timestamp\n" + "".join(rows[i] for i in order))
+
+
+def sequences(folder: Path, seed: int = 0) -> list[list[int]]:
+    data = load_dataset(folder, seed)
+    return [part.tolist() for part in np.split(data.items, data.offsets[1:-1])]
+
+
+def test_a_hash_takes_from_the_order_of_the_file_what_it_says(tmp_path: Path) -> None:
+    files = [baskets(tmp_path / str(seed), seed) for seed in (None, 0, 1)]
+    found = [sequences(import_data(*pair, ties="hash")) for pair in files]
+    assert found[0] == found[1] == found[2]
+    assert import_data(*files[0]) == import_data(*files[0], ties="hash")
+    ascending = sum(sequence[:4] == sorted(sequence[:4]) for sequence in found[0])
+    assert ascending <= 3  # of 12, where one in 24 is by chance
+    assert sequences(import_data(*files[0]), seed=1) != found[0]
+
+
+def test_the_order_of_the_file_may_be_kept(tmp_path: Path) -> None:
+    for seed in (None, 0, 1):
+        log, items = baskets(tmp_path / str(seed), seed)
+        table = pd.read_csv(log).sort_values(["user_id", "timestamp"], kind="stable")
+        expected = [rows.str[1:].astype(int).tolist() for _, rows in table.groupby("user_id")["item_id"]]
+        folder = import_data(log, items, ties="keep")
+        assert folder != import_data(log, items)
+        assert sequences(folder) == sequences(folder, seed=1) == expected
+        assert describe(folder)[0].equals(describe(import_data(log, items))[0])
+        shares = evaluation_statistics(folder).set_index("statistic")["value"]
+        assert shares["ties_in_time"] == 6 / 7
+        assert "the order in a basket, drawn or kept, is no order" in " ".join(
+            protocol_warnings(evaluation_statistics(folder))
+        )
+
+
+def test_a_pool_keeps_each_parts_way_with_ties(tmp_path: Path) -> None:
+    log, items = baskets(tmp_path / "shop", 0)
+    parts = [import_data(log, items, name, ties=name) for name in ("hash", "keep")]
+    pool = load_dataset(pool_datasets("both", [part.name for part in parts]))
+    found = np.split(pool.catalogue["item_id"].to_numpy()[pool.items], pool.offsets[1:-1])
+    kept = [[int(name.rpartition("i")[2]) for name in names] for names in found[12:]]
+    assert kept == sequences(parts[1])
+    assert [sorted(names[:4]) for names in found[:12]] == [[f"hash/i{i}" for i in range(4)]] * 12
+
+
+def test_ties_are_kept_or_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ties 'file': expected one of hash, keep"):
+        import_data(*shop(tmp_path), ties="file")  # type: ignore[arg-type]

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import threading
 from collections.abc import Iterable, Mapping
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -274,24 +277,34 @@ def test_the_command_line_makes_several(
     assert load_dataset("amazon-2023-Gift_Cards").n_users == load_dataset("amazon-2023-All_Beauty").n_users
 
 
-def test_downloads_are_the_5_core_and_the_metadata_with_a_mirror(
+def test_what_is_not_there_is_downloaded_from_the_mirror_where_the_first_fails(
     home: Path, tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw, asked = write_raw(tmp_path, rows), []
-    write(raw / f"benchmark/5core/rating_only/{C}.csv.gz", [HEAD, *csv(rows)])
-
-    def fetch(urls: list[str], path: Path) -> Path:
-        asked.append(urls)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = urls[0].removeprefix(f"{HOSTS[0]}/")
-        path.write_bytes((raw / file).read_bytes())
-        return path
-
-    monkeypatch.setattr("srtlib.data.amazon.categories.download_file", fetch)
-    prepare([C], **SMALL)
-    files = [f"benchmark/5core/rating_only/{C}.csv.gz", f"raw/meta_categories/meta_{C}.jsonl.gz"]
-    assert asked == [[f"{host}/{file}" for host in HOSTS] for file in files]
     assert all(host.startswith("https://") for host in HOSTS)
+    raw = write_raw(tmp_path / "mirror" / "amazon_2023", rows)
+    write(raw / f"benchmark/5core/rating_only/{C}.csv.gz", [HEAD, *csv(rows)])
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "mirror"))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr("srtlib.data.amazon.categories.HOSTS", (f"{base}/absent", f"{base}/amazon_2023"))
+        prepare([C], **SMALL)
+        n_asked = len(asked)
+        prepare([C], **SMALL)
+        assert len(asked) == n_asked
+        with pytest.raises(OSError, match=r"Gift_Cards.csv.gz could not be fetched .* or use --raw"):
+            prepare(["Gift_Cards"], **SMALL)
+        server.shutdown()
+    files = [
+        f"/amazon_2023/benchmark/5core/rating_only/{C}.csv.gz",
+        f"/amazon_2023/raw/meta_categories/meta_{C}.jsonl.gz",
+    ]
+    assert [path for path in dict.fromkeys(asked) if path.startswith("/amazon") and C in path] == files
     assert as_set(tables(home)[0]) == as_set(by_hand(rows))
 
 
