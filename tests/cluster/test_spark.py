@@ -99,7 +99,7 @@ def test_both_engines_make_the_same_5_cores_of_2023(tmp_path: Path, monkeypatch:
         "user_id,parent_asin,rating,timestamp",
         *(",".join(map(str, row)) for row in rows),
         "A1,B1,5.0",
-        "a,b,c,d,e",
+        "a,b,4,nan",
     ]
     (tmp_path / "Software.csv").write_text("\n".join(table))
     items = [{"parent_asin": f"B{i}", "title": f"It &amp; {i}", "store": [None, "Acme"][i % 2], "categories": []}

@@ -193,12 +193,13 @@ def checked_ratings(text: Table) -> Table:
 
     Columns beside those of `RATING` stay.
     """
-    rating, timestamp = text.rating.try_cast("float64"), text.timestamp.try_cast("float64")
+    rating = text.rating.try_cast("float64")
+    timestamp = text.timestamp.try_cast("float64").try_cast("int64")  # null, too, for what is not finite
     whole = text.item_id.notnull() & rating.notnull() & timestamp.notnull()
     return text.mutate(
         user_id=ibis.ifelse(whole, text.user_id, None),
         rating=rating.cast("float32"),
-        timestamp=timestamp.cast("int64"),
+        timestamp=timestamp,
     )
 
 

@@ -218,7 +218,11 @@ def test_reviews_that_cannot_be_used_are_shown_and_left_out_or_refused(
     assert not (home / f"amazon-2023-{C}").exists()
 
 
-@pytest.mark.parametrize("bad", ["AE1,B001,5.0", "AE1,B001,5.0,1,B2 B3", ",B001,5.0,1", "AE1,,5.0,1", "AE1,B001,5.0,"])
+SHORT = ["AE1,B001,5.0", "AE1,B001,5.0,1,B2 B3", ",B001,5.0,1", "AE1,,5.0,1", "AE1,B001,5.0,"]
+TIMELESS = [f"AE1,B001,5.0,{time}" for time in ("nan", "inf", "1e300", "soon")]
+
+
+@pytest.mark.parametrize("bad", SHORT + TIMELESS)
 def test_rows_that_are_none_are_shown(tmp_path: Path, rows: list[Row], bad: str) -> None:
     write_raw(tmp_path, rows)
     write(tmp_path / f"{C}.csv.gz", [HEAD, *csv(rows), bad])

@@ -68,7 +68,15 @@ def test_windows_line_ends(run: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [b"B001,A7\xff,5.0,1300000000", b"B001,A7", b"B001,A7,5.0,1,2", b"B001,A7,5.0,today", b"B001,A7,good,1"]
+    "bad",
+    [
+        b"B001,A7\xff,5.0,1300000000",
+        b"B001,A7",
+        b"B001,A7,5.0,1,2",
+        b"B001,A7,5.0,today",
+        b"B001,A7,5.0,nan",
+        b"B001,A7,good,1",
+    ],
 )
 def test_an_unusable_rating_is_counted_and_left_out(run: Any, bad: bytes) -> None:
     good = "".join(",".join(row) + "\n" for row in USERS).encode()
