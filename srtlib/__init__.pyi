@@ -26,6 +26,8 @@ from .laws import estimators as estimators
 from .laws import frontiers as frontiers
 from .model import flops as flops
 from .model.making import new_model as new_model
+from .model.sharing import pull_model as pull_model
+from .model.sharing import push_model as push_model
 from .model.srt import SRT as SRT
 from .notebook import check_parameters as check_parameters
 from .params import ModelParams as ModelParams

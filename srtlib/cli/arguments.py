@@ -19,10 +19,11 @@ class Commands:
     Args:
         parser: gets them.
         above: the commands that they lie below, with a space after each; default: none.
+        required: whether one must be given.
     """
 
-    def __init__(self, parser: argparse.ArgumentParser, above: str = "") -> None:
-        self._among = parser.add_subparsers(required=True, metavar="command")
+    def __init__(self, parser: argparse.ArgumentParser, above: str = "", required: bool = True) -> None:
+        self._among = parser.add_subparsers(required=required, metavar="command")
         self._above = above
 
     def add(self, name: str, run: Run, help_text: str, *examples: str) -> argparse.ArgumentParser:

@@ -1,9 +1,11 @@
-"""srt recommend | models | export."""
+"""srt recommend | models [pull | push] | export."""
 
 import argparse
 import io
+import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from srtlib.cli.arguments import Commands
@@ -35,7 +37,25 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--raw", action="store_true", help="CSV: keep control characters, and what looks like a formula")
     one.add_argument("--strict", action="store_true", help="refuse histories with unknown items")
 
-    commands.add("models", models, "List the pre-trained models that come with srtlib: --model takes their names.", "")
+    one = commands.add("models", models, "List the models that --model and --start take by name, or get others.", "")
+    among = Commands(one, "models ", required=False)
+    one = among.add(
+        "pull",
+        pull,
+        "Fetch a model into models/ of the data home: its name is then taken like that of one that is here.",
+        "amazon-small --from https://example.org/models",
+        "org/name",
+    )
+    one.add_argument("name", help="of a released model, or org/name of the Hugging Face hub (extra hub)")
+    one.add_argument("--from", dest="address", metavar="URL", help="where released models lie (default: SRT_MODELS)")
+    one = among.add(
+        "push",
+        push,
+        "Put a model folder, its catalogue included, on the Hugging Face hub (extra hub); a new one is private.",
+        "out/runs/0123456789ab/model --hub org/name",
+    )
+    one.add_argument("model", help="a model folder, or a name that srt models lists")
+    one.add_argument("--hub", required=True, metavar="ORG/NAME", help="where it goes")
 
     one = commands.add(
         "export",
@@ -43,7 +63,7 @@ def add_to(commands: Commands) -> None:
         "Write a model for serving without srtlib: ONNX, item vectors, ids and a manifest.",
         "out/runs/0123456789ab/model exported",
     )
-    one.add_argument("model", type=Path, help="a model folder")
+    one.add_argument("model", type=Path, help="a model folder, or a name that srt models lists")
     one.add_argument("out", type=Path, help="a new folder")
 
 
@@ -80,11 +100,28 @@ def models(options: argparse.Namespace) -> "pd.DataFrame":
     return released_models()
 
 
+def pull(options: argparse.Namespace) -> dict[str, Any]:
+    return {"model": options.name, "folder": _sharing().pull_model(options.name, options.address)}
+
+
+def push(options: argparse.Namespace) -> dict[str, Any]:
+    return {"model": options.model, "address": _sharing().push_model(options.model, options.hub)}
+
+
 def export(options: argparse.Namespace) -> dict[str, Any]:
     from srtlib.serving.export import export_model
 
     folder = export_model(options.model, options.out)
     return {path.name: f"{path.stat().st_size:,} bytes" for path in sorted(folder.iterdir())}
+
+
+def _sharing() -> ModuleType:
+    """The module; the hub's bars are for terminals only, as srtlib's own are."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from srtlib.model import sharing
+
+    return sharing
 
 
 def _ids(path: Path | None, encoding: str) -> "pd.Series | None":

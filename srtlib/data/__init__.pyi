@@ -3,6 +3,7 @@ from . import cache as cache
 from . import columns as columns
 from . import csr as csr
 from . import dataset as dataset
+from . import download as download
 from . import engines as engines
 from . import excerpting as excerpting
 from . import importing as importing

@@ -9,4 +9,6 @@ from . import making as making
 from . import memory as memory
 from . import origin as origin
 from . import packing as packing
+from . import released as released
+from . import sharing as sharing
 from . import srt as srt

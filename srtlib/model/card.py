@@ -13,7 +13,8 @@ from srtlib.protocols import parse_protocol
 
 
 def card_text(config: Mapping[str, Any], summary: Mapping[str, Any], name: str = "") -> str:
-    """The model card, Markdown with the front matter that model hubs read.
+    """The model card, Markdown with the front matter that model hubs read. The data set is not in it: its name here is
+    none there.
 
     Args:
         config: of the run that trained the model (`srtlib.training.identity.config_of`).
@@ -22,8 +23,14 @@ def card_text(config: Mapping[str, Any], summary: Mapping[str, Any], name: str =
     """
     data, panel, model, train = (config[part] for part in ("dataset", "panel", "model", "train"))
     encoder = ENCODERS[model["encoder"]]
-    front = {"library_name": "srtlib", "tags": ["sequential-recommendation", "srt"], "datasets": [data["name"]]}
     results = pd.DataFrame({part: summary[part] for part in ("valid", "test", "test_unseen")})
+    front = {
+        "library_name": "srtlib",
+        "license": "other",
+        "license_name": "that-of-the-data",
+        "tags": ["sequential-recommendation", "recommendation", "srt"],
+        "metrics": [str(metric) for metric in results.index if metric != "loss"],
+    }
     lines = [
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in front.items()),

@@ -37,7 +37,8 @@ from srtlib.paths import whole_file, write_bytes, write_text
 
 FORMAT = "srtlib-1"  # another one is refused
 TOKENIZER, ITEMS = "tokenizer.json", "items.parquet"
-SUMS = "SHA256SUMS"
+CARD, SUMS = "README.md", "SHA256SUMS"
+SEALED = CONFIG, ITEMS, WEIGHTS, TOKENIZER  # what there are checksums of
 
 
 # ---- the model ------------------------------------------------------------------------------------------------------
@@ -79,8 +80,10 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> SRT:
     """
     device, folder = pick_device(device), model_folder(folder)
     if not (folder / CONFIG).is_file():
-        released = ", ".join(released_names())
-        raise FileNotFoundError(f"{folder} is not a model folder: no {CONFIG} (released models: {released})")
+        known = ", ".join(released_names())
+        raise FileNotFoundError(
+            f"{folder} is not a model folder: no {CONFIG} (known by name: {known}; others: srt models pull NAME)"
+        )
     data = _read(folder, CONFIG)
     config = _parse_config(folder / CONFIG, data)
     params = parse(ModelParams, config["model"], str(folder / CONFIG))
@@ -208,7 +211,7 @@ def seal(folder: Path) -> None:
     Args:
         folder: of a model that is saved there, with its items unless it is to be released without.
     """
-    names = [name for name in (CONFIG, ITEMS, WEIGHTS, TOKENIZER) if (folder / name).is_file()]
+    names = [name for name in SEALED if (folder / name).is_file()]
     write_text(folder / SUMS, "".join(f"{_file_sha256(folder / name)}  {name}\n" for name in names))
 
 
@@ -235,7 +238,7 @@ def write_card(folder: Path, config: Mapping[str, Any], summary: Mapping[str, An
         summary: of the run's outcome (columns: see `srtlib.runs`).
         name: of a released model, which comes without a catalogue.
     """
-    write_text(folder / "README.md", card_text(config, summary, name))
+    write_text(folder / CARD, card_text(config, summary, name))
 
 
 # ---- checksums ------------------------------------------------------------------------------------------------------
@@ -247,11 +250,34 @@ def _read(folder: Path, name: str) -> bytes:
     return data
 
 
+def check_complete(folder: Path) -> None:
+    """Look at every file of a folder that comes from elsewhere or is passed on.
+
+    Raises FileNotFoundError for what is missing, ValueError for what is damaged.
+    """
+    sums = _sums(folder) if (folder / SUMS).is_file() else {}
+    if missing := [name for name in (SUMS, CONFIG, WEIGHTS, *sums) if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder} is not a complete model folder: no {missing[0]}")
+    for name in SEALED:
+        if (folder / name).is_file():
+            _check(folder, name, _file_sha256(folder / name))
+
+
 def _check(folder: Path, name: str, found: str) -> None:
     """Raise ValueError where a complete folder's checksums say otherwise."""
     path = folder / SUMS
     if not path.is_file():
         return
+    sums = _sums(folder)
+    if name not in sums:
+        raise ValueError(f"{path} does not name {name}: it is damaged")
+    if sums[name] != found:
+        raise ValueError(f"{folder / name} is damaged: its SHA-256 is not the one in {SUMS}")
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file, by name."""
+    path = folder / SUMS
     *lines, rest = path.read_bytes().decode(errors="replace").split("\n")
     if rest:
         raise ValueError(f"{path} is cut short: it ends in {rest[:80]!r}, not in a whole line")
@@ -261,10 +287,7 @@ def _check(folder: Path, name: str, found: str) -> None:
         if not two_spaces or len(digest) != 64:
             raise ValueError(f"{path}, line {number}: {line[:80]!r}; expected a SHA-256, two spaces and a file's name")
         sums[listed] = digest
-    if name not in sums:
-        raise ValueError(f"{path} does not name {name}: it is damaged")
-    if sums[name] != found:
-        raise ValueError(f"{folder / name} is damaged: its SHA-256 is not the one in {SUMS}")
+    return sums
 
 
 def _sha256(data: bytes) -> str:

@@ -10,6 +10,7 @@ from srtlib.data.dataset import concatenate
 from srtlib.data.loading import load_dataset
 from srtlib.extensions import look_up
 from srtlib.model.folder import ITEMS, SUMS, seal, write_card
+from srtlib.model.released import write_index
 from srtlib.params import Architecture
 from srtlib.paths import make_folder, project_root, runs_root
 from srtlib.recipes import recipe_for
@@ -88,9 +89,11 @@ def release(name: str, root: Path, store: Path) -> Path:
 
 
 def main() -> None:
-    """Make all of them anew."""
+    """Make all of them anew, and the table of their files."""
+    root = project_root() / "models"
     for name in RELEASES:
-        print(release(name, project_root() / "models", runs_root()))
+        print(release(name, root, runs_root()))
+    write_index(root)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,12 @@ def test_every_command_shows_an_example(capsys: pytest.CaptureFixture[str]) -> N
         main(["--help"])
     commands = re.findall(r"^    (\w+)", capsys.readouterr().out, flags=re.MULTILINE)
     assert {"data", "train", "sweep", "evaluate", "recommend", "plan"} <= set(commands)
-    for command in [*commands, *(f"data {name}" for name in ("prepare", "list", "describe", "import"))]:
+    for command in [
+        *commands,
+        *(f"data {name}" for name in ("prepare", "list", "describe", "import")),
+        "models pull",
+        "models push",
+    ]:
         with pytest.raises(SystemExit) as end:
             main([*command.split(), "--help"])
         assert end.value.code == 0

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from srtlib.cli.entry import main
+from srtlib.paths import project_root
 from srtlib.serving.recommender import Recommender
 
 
@@ -118,3 +119,40 @@ def test_export_writes_a_folder_once(model: str, tmp_path: Path, capsys: pytest.
     assert written.err == ""
     assert main(["export", model, str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.endswith("is there already; expected the path of a new folder\n")
+
+
+def test_models_are_listed_pulled_and_pushed(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pushed: list[tuple[str, str]] = []
+    monkeypatch.setattr("srtlib.model.sharing.push_model", lambda *given: pushed.append(given) or "https://hub/a/b")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # as it is where nobody looks
+    capsys.readouterr()
+    assert main(["models", "--json"]) == 0
+    (row, *_) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["where"]) == ("amazon-small", "with srtlib")
+    assert main(["models", "pull", row["name"], "--json"]) == 0
+    assert Path(json.loads(capsys.readouterr().out)["folder"]) == project_root() / "models" / "amazon-small"
+    assert main(["models", "push", model, "--hub", "a/b"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "address  https://hub/a/b"
+    assert pushed == [(model, "a/b")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["pull", "nowhere"],
+            "'nowhere' is no released model (amazon-small), and no name on the hub, such as org/name",
+        ),
+        (["pull", "a/b", "--from", "https://x"], "a/b is on the hub; an address is that of released models"),
+        (["push", "nowhere", "--hub", "a/b"], "nowhere is not a complete model folder: no SHA256SUMS"),
+        (["push", "amazon-small", "--hub", "b"], "'b' is no name on the hub; expected one such as org/name"),
+    ],
+)
+def test_what_cannot_be_pulled_or_pushed_is_one_line(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    assert main(["models", *arguments]) == 1
+    assert capsys.readouterr().err == f"srt: {said}\n"

@@ -1,6 +1,7 @@
 """The model card says what is true of the model."""
 
 import pytest
+import yaml
 
 from srtlib.data.dataset import Dataset
 from srtlib.model.card import card_text
@@ -46,6 +47,21 @@ def test_it_says_what_items_are_known_by(dataset: Dataset, encoder: str, known_b
 )
 def test_it_says_what_was_ranked(dataset: Dataset, protocol: str, said: str) -> None:
     assert said in card_of(dataset, protocol)
+
+
+def test_its_front_matter_is_what_a_hub_reads(dataset: Dataset) -> None:
+    """Of the data set's licence nothing is known, so that the card says where it is told."""
+    _, front, text = card_of(dataset).split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "library_name": "srtlib",
+        "license": "other",
+        "license_name": "that-of-the-data",
+        "tags": ["sequential-recommendation", "recommendation", "srt"],
+        "metrics": ["ndcg@5"],
+    }
+    assert "is decided by the licence of the data." in text
+    hub = pytest.importorskip("huggingface_hub", reason="the extra srtlib[hub] is not installed")
+    assert hub.ModelCard(card_of(dataset)).data.license == "other"
 
 
 @pytest.mark.parametrize("name", ["a|b", "<script>", "[x](http://y)", "two\nlines", "`x`", "*x*", '"', "\\"])

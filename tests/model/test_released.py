@@ -1,5 +1,7 @@
 """Released models: found by name, whole, and as good without training as their card says."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -8,13 +10,13 @@ import pytest
 from srtlib.data.dataset import Dataset
 from srtlib.model.folder import seal
 from srtlib.model.making import new_model
-from srtlib.model.released import model_folder, released_models, released_names
+from srtlib.model.released import model_folder, released_models, released_names, released_pins, write_index
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams
 from srtlib.paths import project_root
 from srtlib.serving.recommender import Recommender
 
-NAMES = released_names()
+NAMES = sorted(released_pins())
 
 
 def test_a_folder_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +25,24 @@ def test_a_folder_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / NAMES[0]).mkdir()
     assert model_folder(NAMES[0]) == Path(NAMES[0])
     assert model_folder("elsewhere") == Path("elsewhere")
+
+
+def test_the_table_is_of_the_files_that_come_along(tmp_path: Path) -> None:
+    root = project_root() / "models"
+    found = {
+        folder.name: {
+            path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for path in folder.iterdir()
+        }
+        for folder in root.glob("*/")
+    }
+    assert json.loads((root / "index.json").read_bytes()) == found
+    assert set(found) <= set(released_names())
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "config.json").write_bytes(b"{}")
+    write_index(tmp_path)
+    pin = {"bytes": 2, "sha256": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}
+    assert json.loads((tmp_path / "index.json").read_bytes()) == {"one": {"config.json": pin}}
 
 
 @pytest.mark.parametrize("name", NAMES)

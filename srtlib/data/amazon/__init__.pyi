@@ -1,5 +1,4 @@
 from . import categories as categories
-from . import download as download
 from . import made as made
 from . import making as making
 from . import sources as sources

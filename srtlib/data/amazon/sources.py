@@ -20,8 +20,8 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from srtlib.data.amazon.download import download_file
 from srtlib.data.amazon.steps import METADATA, RATINGS, TRANSFER, Preparation
+from srtlib.data.download import download_file
 from srtlib.data.engines.engine import connect
 from srtlib.paths import home, write_text
 
@@ -100,7 +100,7 @@ def prepare(
     with FileLock(job.work / ".lock"):
         if "download" in steps and raw is None:
             for file, urls in FILES.items():
-                download_file(urls, job.raw / file)
+                download_file(urls, job.raw / file, advice="put it there by hand, or use --raw")
         wanted = [step for step in STEPS[1:] if step in steps]
         with connect(engine, job.scratch, memory, threads, master) as connected:
             for step in (bar := tqdm(wanted, unit="step", disable=None)):

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from srtlib.data.amazon.download import CHUNK, download_file
 from srtlib.data.amazon.sources import FILES
+from srtlib.data.download import CHUNK, download_file
 
 DATA = bytes(range(256)) * 4_000
 
@@ -130,8 +130,8 @@ def test_the_mirror_is_second(server: Server, tmp_path: Path) -> None:
     for first in (address(server, "/absent"), dead):
         path = tmp_path / f"file{len(first)}"
         assert download_file([first, address(server)], path).read_bytes() == DATA
-    with pytest.raises(OSError, match=r"404 .*127.0.0.1:9.*put it there by hand, or use --raw"):
-        download_file([address(server, "/absent"), dead], tmp_path / "none")
+    with pytest.raises(OSError, match=r"404 .*127.0.0.1:9.*\); ask a friend$"):
+        download_file([address(server, "/absent"), dead], tmp_path / "none", advice="ask a friend")
 
 
 def test_the_mirror_does_not_go_on_from_another_file(server: Server, tmp_path: Path) -> None:
@@ -225,6 +225,13 @@ def test_a_known_hash_is_checked(server: Server, tmp_path: Path) -> None:
     with pytest.raises(OSError, match=f"SHA-256 .*expected {sha256}"):
         download_file(urls[:1], tmp_path / "other", sha256)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+
+
+def test_another_size_than_is_known_is_refused_before_it_comes(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=rf"announces {len(DATA):,} bytes; expected {len(DATA) + 1:,}\)$"):
+        download_file([address(server)], tmp_path / "file", size=len(DATA) + 1)
+    assert list(tmp_path.iterdir()) == []
+    assert download_file([address(server)], tmp_path / "file", size=len(DATA)).read_bytes() == DATA
 
 
 def test_all_files_of_amazon_come_encrypted() -> None:

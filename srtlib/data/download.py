@@ -17,7 +17,9 @@ TRIES = 3  # of each address, each resuming where the one before ended
 MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".zip": b"PK", ".parquet": b"PAR1"}  # how files of a kind begin
 
 
-def download_file(urls: Sequence[str], path: Path, sha256: str | None = None) -> Path:
+def download_file(
+    urls: Sequence[str], path: Path, sha256: str | None = None, size: int | None = None, advice: str = ""
+) -> Path:
     """Fetch a file from the first address that delivers it whole; one that is there already is kept.
 
     What has come so far is in `<path>.part`, from which a later call goes on (HTTP ranges, guarded by ETag or date of
@@ -28,7 +30,8 @@ def download_file(urls: Sequence[str], path: Path, sha256: str | None = None) ->
     Args:
         urls: addresses of the same file, tried in order.
         path: where it goes. Its ending tells how it must begin.
-        sha256: what the file's must be, where that is known.
+        sha256, size: what the file's must be, where they are known; another size is refused before the bytes come.
+        advice: what to do where none delivers, for the error.
 
     Raises OSError, naming what each address answered, when none delivers.
     """
@@ -39,15 +42,15 @@ def download_file(urls: Sequence[str], path: Path, sha256: str | None = None) ->
     for url in urls:
         for _ in range(TRIES):
             try:
-                _fetch(url, path, sha256)
+                _fetch(url, path, sha256, size)
                 return path
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 complaint = f"{url}: {error}"
         complaints.append(complaint)
-    raise OSError(f"{path.name} could not be fetched ({'; '.join(complaints)}); put it there by hand, or use --raw")
+    raise OSError(f"{path.name} could not be fetched ({'; '.join(complaints)}){advice and f'; {advice}'}")
 
 
-def _fetch(url: str, path: Path, sha256: str | None) -> None:
+def _fetch(url: str, path: Path, sha256: str | None, size: int | None) -> None:
     part, origin = (path.with_name(f"{path.name}{suffix}") for suffix in (".part", ".part.from"))
     mark = origin.read_text(encoding="utf-8").split("\n") if part.exists() and origin.exists() else ["", ""]
     have = part.stat().st_size if mark[0] == url and mark[1] else 0
@@ -64,6 +67,8 @@ def _fetch(url: str, path: Path, sha256: str | None) -> None:
             have, expected = 0, _length(response.headers)
         else:
             raise OSError(f"the answer has status {response.status_code}; expected 200")
+        if size not in (None, expected):
+            raise OSError(f"the answer announces {expected:,} bytes; expected {size:,}")
         chunks = response.raw.stream(CHUNK, decode_content=False)
         first = next(chunks, b"")
         if not have:
