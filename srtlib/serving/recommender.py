@@ -22,9 +22,8 @@ from srtlib.model.srt import SRT
 from srtlib.serving.filters import Filter, Items, read_filter
 from srtlib.serving.histories import Histories, Log, read_histories, read_ids
 from srtlib.serving.search import FaissIndex, find, of_queries, recall, top_k
-from srtlib.serving.vectors import Kept, kept_for
+from srtlib.serving.vectors import kept_for
 
-KEPT_FROM = 100_000  # items; encoding fewer takes a second or two, and their vectors are not kept
 APPROXIMATE_FROM = 100_000  # items; fewer are searched exactly, which is as fast
 BATCH_TOKENS = 16_384
 CHUNK = 65_536  # vectors normalised at a time
@@ -65,8 +64,7 @@ class Recommender:
         self.items = _checked(items)
         self._places = _index(self.items)
         dtype = torch.float16 if half else torch.float32
-        is_large = len(self.items) >= KEPT_FROM
-        kept = kept_for(model, self.items, dtype, keep_in) if is_large else Kept()
+        kept = kept_for(model, self.items, dtype, keep_in)
         self.vectors = kept.vectors(lambda: _encode(model, self.items, dtype)).to(model.device)
         self.index = None
         if approximate and len(self.items) >= APPROXIMATE_FROM:
@@ -112,16 +110,11 @@ class Recommender:
         return cls.load(name, items, approximate=approximate)
 
     def save(self, folder: Path | str) -> None:
-        """Write a model folder that `load` reads, added items included, and the vectors and the index of a large
-        catalogue."""
+        """Write a model folder that `load` reads, added items included; of many items vectors and index, too."""
         folder = Path(folder)
         self.model.save_pretrained(folder)
         write_items(folder, self.items)
-        if len(self.items) >= KEPT_FROM:
-            kept = kept_for(self.model, self.items, self.vectors.dtype, folder / SEARCH)
-            kept.vectors(lambda: self.vectors)
-            if (index := self.index) is not None:
-                kept.index(lambda: index)
+        kept_for(self.model, self.items, self.vectors.dtype, folder / SEARCH).keep(self.vectors, self.index)
 
     def recommend(
         self,
@@ -161,7 +154,7 @@ class Recommender:
             scores, found = self._search(log, k, exclude_seen, chosen)
         table = _table(self.items, log.users[log.with_history], scores, found, "user")
         without = np.setdiff1d(np.arange(len(log.users)), log.with_history)
-        popular = self._popular(log.users[without], k, chosen)
+        popular = _popular(self.items, log.users[without], k, chosen)
         order = pd.Index(log.users).get_indexer(pd.concat([table, popular])["user"])
         result = pd.concat([table, popular]).iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
         result.attrs = {"unknown_interactions": log.n_unknown, "popularity_users": log.users[without].tolist()}
@@ -196,11 +189,7 @@ class Recommender:
         Raises ValueError, and changes nothing, where an item is there already.
         """
         new = _checked(items)
-        there = _numbers(self._places, new["item_id"].to_numpy()) >= 0
-        if there.any():
-            raise ValueError(
-                f"{there.sum():,} items are in the catalogue already, {new['item_id'][there].iloc[0]!r} first"
-            )
+        _require_new(new["item_id"], self._places)
         vectors = _encode(self.model, new, self.vectors.dtype)
         self.items = pd.concat([self.items, new], ignore_index=True)
         self._places = _index(self.items)
@@ -221,8 +210,7 @@ class Recommender:
     @torch.no_grad()
     def _outputs(self, log: Log) -> Tensor:
         """What the transformer says after each history, [users with a history, D]."""
-        shape = len(log.with_history), self.vectors.shape[1]
-        outputs = self.vectors.new_empty(shape, dtype=torch.float32)
+        outputs = self.vectors.new_empty(len(log.with_history), self.vectors.shape[1], dtype=torch.float32)
         offsets = np.searchsorted(log.user, np.append(log.with_history, len(log.users)))
         sequences = Sequences(log.item, offsets, offsets[1:], self.model.params.max_len, self.model.device)
         for users, batch in sequences.histories(BATCH_TOKENS):
@@ -240,21 +228,32 @@ class Recommender:
             return find(self.index, queries[users], self.vectors, depth, pairs, chosen.hidden)
 
         found = chosen.best(search, len(queries), len(self.items), k)
-        bad = (found[0].isnan() | found[0].isposinf()).any(1)
-        if bad.any():
-            user = log.users[log.with_history[int(bad.int().argmax())]]
-            raise ValueError(f"the scores of user {user!r} are not finite: the model's weights have diverged")
+        _require_finite(found[0], log)
         return found
 
-    def _popular(self, users: np.ndarray, k: int, chosen: Filter) -> pd.DataFrame:
-        """The same k most popular items for users of whom nothing is known."""
-        if not len(users):
-            return _table(self.items, users, torch.empty(0, k), torch.empty(0, k, dtype=torch.long), "user")
-        counts = self.items["count"].to_numpy(dtype=float)
-        offer = "they get the most popular items" if counts.any() else "no item has a count, so they get none"
-        warnings.warn(f"no item is known of {len(users):,} users, {users[0]!r} first; {offer}", stacklevel=3)
-        scores, best = _most_popular(torch.from_numpy(counts), k, chosen)
-        return _table(self.items, users, scores.expand(len(users), k), best.expand(len(users), k), "user")
+
+def _require_new(ids: pd.Series, places: pd.Index) -> None:
+    there = _numbers(places, ids.to_numpy()) >= 0
+    if there.any():
+        raise ValueError(f"{there.sum():,} items are in the catalogue already, {ids[there].iloc[0]!r} first")
+
+
+def _require_finite(scores: Tensor, log: Log) -> None:
+    bad = (scores.isnan() | scores.isposinf()).any(1)
+    if bad.any():
+        user = log.users[log.with_history[int(bad.int().argmax())]]
+        raise ValueError(f"the scores of user {user!r} are not finite: the model's weights have diverged")
+
+
+def _popular(items: pd.DataFrame, users: np.ndarray, k: int, chosen: Filter) -> pd.DataFrame:
+    """The same k most popular items for users of whom nothing is known."""
+    if not len(users):
+        return _table(items, users, torch.empty(0, k), torch.empty(0, k, dtype=torch.long), "user")
+    counts = items["count"].to_numpy(dtype=float)
+    offer = "they get the most popular items" if counts.any() else "no item has a count, so they get none"
+    warnings.warn(f"no item is known of {len(users):,} users, {users[0]!r} first; {offer}", stacklevel=3)
+    scores, best = _most_popular(torch.from_numpy(counts), k, chosen)
+    return _table(items, users, scores.expand(len(users), k), best.expand(len(users), k), "user")
 
 
 def _table(items: pd.DataFrame, names: np.ndarray, scores: Tensor, found: Tensor, name: str) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from srtlib.model.srt import SRT
 from srtlib.paths import home
 from srtlib.serving.search import FaissIndex
 
+KEPT_FROM = 100_000  # items; encoding fewer takes a second or two, and nothing of them is kept
 ROWS = 2**20  # of the items, hashed at a time
 VECTORS, INDEX = "vectors.npy", "index.faiss"
 
@@ -38,15 +39,32 @@ class Kept:
 
     def vectors(self, encode: Callable[[], Tensor]) -> Tensor:
         """Item vectors [I, D], mapped; `encode` makes them where they are not kept."""
-        folder = self._folder("vectors", lambda aside: np.save(aside / VECTORS, encode().cpu().numpy()))
+        folder = self._save_vectors(encode)
         if folder is None:
             return encode()
         return torch.from_numpy(np.load(folder / VECTORS, mmap_mode="c"))  # "c": writing changes no file
 
     def index(self, build: Callable[[], FaissIndex]) -> FaissIndex:
         """The index over the vectors, mapped; `build` makes it where it is not kept."""
-        folder = self._folder("faiss", lambda aside: build().write(aside / INDEX))
+        folder = self._save_index(build)
         return build() if folder is None else FaissIndex.read(folder / INDEX)
+
+    def keep(self, vectors: Tensor, index: FaissIndex | None) -> None:
+        """Keep what is there already.
+
+        Args:
+            vectors: of the items, [I, D].
+            index: over them, if there is one.
+        """
+        self._save_vectors(lambda: vectors)
+        if index is not None:
+            self._save_index(lambda: index)
+
+    def _save_vectors(self, encode: Callable[[], Tensor]) -> Path | None:
+        return self._folder("vectors", lambda aside: np.save(aside / VECTORS, encode().cpu().numpy()))
+
+    def _save_index(self, build: Callable[[], FaissIndex]) -> Path | None:
+        return self._folder("faiss", lambda aside: build().write(aside / INDEX))
 
     def _folder(self, kind: str, fill: Callable[[Path], object]) -> Path | None:
         for place in self.places:
@@ -56,7 +74,7 @@ class Kept:
 
 
 def kept_for(model: SRT, items: pd.DataFrame, dtype: torch.dtype, folder: Path | None = None) -> Kept:
-    """What is kept of a model and a catalogue.
+    """What is kept of a model and a catalogue: nothing of fewer than 100,000 items.
 
     Args:
         model: that encodes the items.
@@ -64,6 +82,8 @@ def kept_for(model: SRT, items: pd.DataFrame, dtype: torch.dtype, folder: Path |
         dtype: of the vectors.
         folder: to keep it in; where there is none, or it is read only, the cache of the data home takes it.
     """
+    if len(items) < KEPT_FROM:
+        return Kept()
     digest = hashlib.sha256(f"v3:{dtype}:{weights_sha256(model.state_dict())}".encode())
     digest.update(f"{model.params.model_dump_json()}:{model.tokenizer and model.tokenizer.to_str()}".encode())
     for column in items.columns.drop("count"):

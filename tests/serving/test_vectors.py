@@ -18,6 +18,7 @@ from srtlib.model.packing import Layout
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams
 from srtlib.serving import recommender as recommend
+from srtlib.serving import vectors
 from srtlib.serving.recommender import Recommender
 from srtlib.serving.search import FaissIndex
 
@@ -46,7 +47,7 @@ def folder(model: SRT, items: pd.DataFrame, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _all_catalogues_are_large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(recommend, "KEPT_FROM", 40)
+    monkeypatch.setattr(vectors, "KEPT_FROM", 40)
     monkeypatch.setattr(recommend, "APPROXIMATE_FROM", 40)
     monkeypatch.setenv("SRT_HOME", str(tmp_path / "home"))
 
