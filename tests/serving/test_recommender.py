@@ -217,6 +217,8 @@ def test_a_finished_run_leaves_a_folder_that_recommends(dataset: Dataset, recipe
     (folder,) = tmp_path.glob("*/model")
     names = ["README.md", "SHA256SUMS", "config.json", "items.parquet", "model.safetensors", "tokenizer.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
+    (catalogue,) = (tmp_path / "catalogues").iterdir()  # other runs of the store share it
+    assert catalogue.samefile(folder / "items.parquet")
     loaded = Recommender.load(folder)
     assert loaded.items["count"].tolist() == dataset.train_counts.tolist()
     expected = Recommender(model, items_table(dataset, dataset)).recommend({"ann": ["i1", "i2"]})
