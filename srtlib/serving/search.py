@@ -145,8 +145,11 @@ class FaissIndex:
         return made
 
     def write(self, path: Path) -> None:
-        """Write the index to a file."""
-        _faiss().write_index(self.index, str(path))
+        """Write the index to a file; OSError where it cannot be written."""
+        try:
+            _faiss().write_index(self.index, str(path))
+        except RuntimeError as error:  # FAISS's own, such as of a disk that is full
+            raise OSError(f"{path} cannot be written: {' '.join(str(error).split())}") from None
 
     def add(self, vectors: Tensor) -> None:
         """Add items [n, D] after those that are there; an index that is mapped is brought into memory."""

@@ -106,6 +106,11 @@ def test_an_index_that_is_mapped_finds_the_same(tmp_path: Path, dtype: torch.dty
             one.add(vectors[n:])
 
 
+def test_an_index_that_cannot_be_written_says_so_in_one_line(index: tuple[FaissIndex, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"nowhere.index cannot be written: [^\n]+$"):
+        index[0].write(tmp_path / "nowhere" / "index")
+
+
 def test_without_faiss_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r'needs FAISS: pip install "srtlib\[faiss\]"'):
