@@ -4,9 +4,10 @@
 
 A model learns on 100,000 interactions in a synthetic world of a million items (the first call trains it, for some
 minutes, and keeps it in the data home) and serves worlds of each size, the largest ten of a million, by their words:
-recall depends on how vectors lie, so random ones would not do. Vectors are float16. Needs the extra faiss, and Linux. Each search has a
-process, so that memory is its own; the two of a size take turns. Percentiles are over the requests of all repeats: of
-the few with 1,000 users p99 is nearly the highest. Loading is timed twice: vectors and index made, and mapped.
+recall depends on how vectors lie, so random ones would not do. Vectors are float16. Needs the extra faiss, and Linux.
+Each search has a process, so that memory is its own; the two of a size take turns. Percentiles are over the requests
+of all repeats: of the few with 1,000 users p99 is nearly the highest. Loading is timed twice: vectors and index made,
+and mapped.
 """
 
 import itertools
