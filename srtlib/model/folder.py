@@ -3,9 +3,11 @@
     config.json         format, parameters, the tokenizer's SHA-256, and what the model was trained on
     model.safetensors   weights, with their SHA-256 and that of config.json in the header
     tokenizer.json      where the item encoder needs one
-    items.parquet       item_id, title, brand, categories, count, and vector where items have one
+    items.parquet       item_id, title, brand, categories, count, and vector where items have one; runs of a store
+                        that have the same catalogue share one file, by hard links
     README.md           the model card
     SHA256SUMS          of all these but the card, once the folder is complete (`sha256sum -c` reads it)
+    search/             vectors of a large catalogue and the index over them (`srtlib.serving.vectors`); may be deleted
 
 It is complete by itself: copied to another machine, it recommends. Nothing in it is executed, and every file is checked
 when it is read. A folder written before there were checksums loads too.
@@ -13,7 +15,10 @@ when it is read. A folder written before there were checksums loads too.
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +44,7 @@ FORMAT = "srtlib-1"  # another one is refused
 TOKENIZER, ITEMS = "tokenizer.json", "items.parquet"
 CARD, SUMS = "README.md", "SHA256SUMS"
 SEALED = CONFIG, ITEMS, WEIGHTS, TOKENIZER  # what there are checksums of
+SEARCH = "search"
 
 
 # ---- the model ------------------------------------------------------------------------------------------------------
@@ -52,7 +58,7 @@ def save_model(model: SRT, folder: Path) -> None:
         model: with its origin, if that is known.
         folder: made if need be.
     """
-    (folder / SUMS).unlink(missing_ok=True)
+    _reopen(folder)
     config: dict[str, object] = {"format": FORMAT, "model": model.params.model_dump()}
     if model.origin is not None:
         config["origin"] = model.origin.model_dump()
@@ -192,16 +198,19 @@ def items_table(catalogue: Dataset, trained_on: Dataset) -> pd.DataFrame:
     return table
 
 
-def write_items(folder: Path, items: pd.DataFrame) -> None:
+def write_items(folder: Path, items: pd.DataFrame, shared: Path | None = None) -> None:
     """Write the catalogue, whole or not at all, and then the checksums: the folder is complete.
 
     Args:
         folder: of a model that is saved there.
         items: as from `items_table`.
+        shared: a folder beside those of several models, which then share one file where they have the same catalogue.
     """
-    (folder / SUMS).unlink(missing_ok=True)
+    _reopen(folder)
     with whole_file(folder / ITEMS) as aside:
         items.to_parquet(aside, index=False, compression="zstd")
+    if shared is not None:
+        _share(folder / ITEMS, shared)
     seal(folder)
 
 
@@ -227,6 +236,31 @@ def read_items(folder: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _reopen(folder: Path) -> None:
+    """The folder is not complete any more, and what was made of its catalogue is out of date."""
+    (folder / SUMS).unlink(missing_ok=True)
+    shutil.rmtree(folder / SEARCH, ignore_errors=True)
+
+
+def _share(path: Path, shared: Path) -> None:
+    """One file on disk for all that hold the same bytes: hard links to <shared>/<SHA-256>.
+
+    Where the file system has no links, each keeps its own. What no other folder links to any more is removed.
+    """
+    digest = _file_sha256(path)
+    one = shared / f"{digest}{path.suffix}"
+    is_there = one.is_file() and _file_sha256(one) == digest
+    source, link = (one, path) if is_there else (path, one)
+    aside = link.with_name(f".{link.name}.{os.getpid()}")
+    with suppress(OSError):
+        shared.mkdir(exist_ok=True)
+        os.link(source, aside)
+        aside.replace(link)
+        for other in shared.iterdir():
+            if other.stat().st_nlink == 1:
+                other.unlink()
 
 
 def write_card(folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any], name: str = "") -> None:

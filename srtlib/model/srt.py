@@ -107,19 +107,27 @@ class SRT(nn.Module):
         return F.normalize(vectors, dim=1) if self.params.temperature else vectors
 
     @torch.no_grad()
-    def encode_catalogue(self, features: Any, n_items: int, chunk: int = 65_536) -> Tensor:
-        """Vectors of the whole catalogue, float [items, D].
+    def encode_catalogue(
+        self, features: Any, n_items: int, chunk: int = 65_536, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Vectors of the whole catalogue, [items, D].
 
         Args:
             features: what `features` made of the catalogue.
             n_items: of the catalogue.
             chunk: items encoded at a time.
+            dtype: of the vectors.
 
         Raises NonFiniteError where a vector is NaN or infinite.
         """
         parts = torch.arange(n_items, device=self.device).split(chunk)
-        vectors = torch.cat([self.encode(features, part) for part in parts])
-        if not (finite := torch.isfinite(vectors).all(dim=1)).all():
+        width = self.encode(features, parts[0][:1]).shape[1]
+        vectors = torch.empty(n_items, width, dtype=dtype, device=self.device)
+        finite = torch.empty(n_items, dtype=torch.bool, device=self.device)
+        for part in parts:
+            vectors[part] = self.encode(features, part).to(dtype)
+            finite[part] = torch.isfinite(vectors[part]).all(dim=1)
+        if not finite.all():
             n, first = int((~finite).sum()), int(finite.int().argmin()) + 1
             raise NonFiniteError(
                 f"vectors of {n:,} of {n_items:,} items are not finite numbers, item {first:,} of the catalogue first: "

@@ -3,7 +3,6 @@
 Items are known by their text, so a catalogue may change without training. Shapes: B users, I items, D width.
 """
 
-import hashlib
 import numbers
 import warnings
 from collections.abc import Sequence
@@ -15,19 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srtlib.data.cache import cached_folder
 from srtlib.data.columns import check_items
-from srtlib.model.folder import ITEMS, read_items, weights_sha256, write_items
+from srtlib.model.folder import ITEMS, SEARCH, read_items, write_items
 from srtlib.model.packing import Sequences
 from srtlib.model.released import model_folder
 from srtlib.model.srt import SRT
 from srtlib.serving.filters import Filter, Items, read_filter
 from srtlib.serving.histories import Histories, Log, read_histories, read_ids
 from srtlib.serving.search import FaissIndex, find, of_queries, recall, top_k
+from srtlib.serving.vectors import kept_for
 
-CACHE_FROM = 100_000  # items; encoding fewer takes a second or two, and their vectors are not kept
 APPROXIMATE_FROM = 100_000  # items; fewer are searched exactly, which is as fast
 BATCH_TOKENS = 16_384
+CHUNK = 65_536  # vectors normalised at a time
 MOST = 2**53  # interactions with an item: every whole number up to it is a float64
 
 
@@ -40,6 +39,9 @@ class Recommender:
             item was taken in training: what users without a history are offered) and `vector` (for a model that reads
             fixed vectors).
         approximate: search catalogues of 100,000 items or more through FAISS (extra `faiss`) instead of exactly.
+        half: hold item vectors as float16, in half the memory; each number is rounded by one part in 2,000 at most.
+        keep_in: the folder that keeps the vectors of a large catalogue, and the index, to be mapped the next time;
+            default, and where that is read only: the cache in the data home.
 
     >>> from srtlib.data.text import train_tokenizer
     >>> from srtlib.params import ModelParams
@@ -50,12 +52,23 @@ class Recommender:
     ['q', 'r']
     """
 
-    def __init__(self, model: SRT, items: pd.DataFrame, approximate: bool = False) -> None:
+    def __init__(
+        self,
+        model: SRT,
+        items: pd.DataFrame,
+        approximate: bool = False,
+        half: bool = False,
+        keep_in: Path | None = None,
+    ) -> None:
         self.model = model.eval()
         self.items = _checked(items)
         self._places = _index(self.items)
-        self.vectors = _vectors(model, self.items)
-        self.index = FaissIndex(self.vectors) if approximate and len(self.items) >= APPROXIMATE_FROM else None
+        dtype = torch.float16 if half else torch.float32
+        kept = kept_for(model, self.items, dtype, keep_in)
+        self.vectors = kept.vectors(lambda: _encode(model, self.items, dtype)).to(model.device)
+        self.index = None
+        if approximate and len(self.items) >= APPROXIMATE_FROM:
+            self.index = kept.index(lambda: FaissIndex.build(self.vectors))
 
     @classmethod
     def load(
@@ -64,21 +77,24 @@ class Recommender:
         items: pd.DataFrame | None = None,
         device: torch.device | str = "cpu",
         approximate: bool = False,
+        half: bool = False,
     ) -> "Recommender":
-        """From a model folder. The vectors of a large catalogue are cached in the data home.
+        """From a model folder, which keeps the vectors of its own large catalogue, and the index, once they are made.
 
         Args:
             folder: of the model, or the name of a released one (`srt models`), which needs `items`.
             items: a catalogue as the class takes, whose items keep the folder's counts, where it knows their ids;
                 default: the one that lies in the folder.
             device: where the model computes.
-            approximate: as for the class.
+            approximate, half: as for the class.
 
         Raises FileNotFoundError and ValueError as `SRT.from_pretrained` does.
         """
         folder = model_folder(folder)
         model = SRT.from_pretrained(folder, device)
-        return cls(model, read_items(folder) if items is None else _with_counts(items, folder), approximate)
+        if items is not None:
+            return cls(model, _with_counts(items, folder), approximate, half)
+        return cls(model, read_items(folder), approximate, half, folder / SEARCH)
 
     @classmethod
     def pretrained(cls, name: str, items: pd.DataFrame, approximate: bool = False) -> "Recommender":
@@ -94,9 +110,11 @@ class Recommender:
         return cls.load(name, items, approximate=approximate)
 
     def save(self, folder: Path | str) -> None:
-        """Write a model folder that `load` reads, added items included."""
-        self.model.save_pretrained(Path(folder))
-        write_items(Path(folder), self.items)
+        """Write a model folder that `load` reads, added items included; of many items vectors and index, too."""
+        folder = Path(folder)
+        self.model.save_pretrained(folder)
+        write_items(folder, self.items)
+        kept_for(self.model, self.items, self.vectors.dtype, folder / SEARCH).keep(self.vectors, self.index)
 
     def recommend(
         self,
@@ -136,7 +154,7 @@ class Recommender:
             scores, found = self._search(log, k, exclude_seen, chosen)
         table = _table(self.items, log.users[log.with_history], scores, found, "user")
         without = np.setdiff1d(np.arange(len(log.users)), log.with_history)
-        popular = self._popular(log.users[without], k, chosen)
+        popular = _popular(self.items, log.users[without], k, chosen)
         order = pd.Index(log.users).get_indexer(pd.concat([table, popular])["user"])
         result = pd.concat([table, popular]).iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
         result.attrs = {"unknown_interactions": log.n_unknown, "popularity_users": log.users[without].tolist()}
@@ -161,9 +179,9 @@ class Recommender:
         items = torch.from_numpy(_numbers(self._places, ids))
         if (items < 0).any():
             raise ValueError(f"item {ids[items.numpy() < 0][0]!r} is not in the catalogue; add it with add_items")
-        unit = F.normalize(self.vectors)
+        unit = torch.cat([F.normalize(part.float()).to(part.dtype) for part in self.vectors.split(CHUNK)])
         itself = torch.arange(len(items)).to(unit.device), items.to(unit.device)
-        return _table(self.items, ids, *top_k(unit[items], unit, k, itself), "query")
+        return _table(self.items, ids, *top_k(unit[items].float(), unit, k, itself), "query")
 
     def add_items(self, items: pd.DataFrame) -> None:
         """Add items that the model has never seen: a table as the class takes. Nothing is trained.
@@ -171,12 +189,8 @@ class Recommender:
         Raises ValueError, and changes nothing, where an item is there already.
         """
         new = _checked(items)
-        there = _numbers(self._places, new["item_id"].to_numpy()) >= 0
-        if there.any():
-            raise ValueError(
-                f"{there.sum():,} items are in the catalogue already, {new['item_id'][there].iloc[0]!r} first"
-            )
-        vectors = _encode(self.model, new)
+        _require_new(new["item_id"], self._places)
+        vectors = _encode(self.model, new, self.vectors.dtype)
         self.items = pd.concat([self.items, new], ignore_index=True)
         self._places = _index(self.items)
         self.vectors = torch.cat([self.vectors, vectors])
@@ -196,11 +210,11 @@ class Recommender:
     @torch.no_grad()
     def _outputs(self, log: Log) -> Tensor:
         """What the transformer says after each history, [users with a history, D]."""
-        outputs = self.vectors.new_empty(len(log.with_history), self.vectors.shape[1])
+        outputs = self.vectors.new_empty(len(log.with_history), self.vectors.shape[1], dtype=torch.float32)
         offsets = np.searchsorted(log.user, np.append(log.with_history, len(log.users)))
         sequences = Sequences(log.item, offsets, offsets[1:], self.model.params.max_len, self.model.device)
         for users, batch in sequences.histories(BATCH_TOKENS):
-            outputs[users] = self.model(self.vectors[batch.items], batch.layout)[batch.supervised]
+            outputs[users] = self.model(self.vectors[batch.items].float(), batch.layout)[batch.supervised]
         return outputs
 
     def _search(self, log: Log, k: int, exclude_seen: bool, chosen: Filter) -> tuple[Tensor, Tensor]:
@@ -214,20 +228,32 @@ class Recommender:
             return find(self.index, queries[users], self.vectors, depth, pairs, chosen.hidden)
 
         found = chosen.best(search, len(queries), len(self.items), k)
-        bad = (found[0].isnan() | found[0].isposinf()).any(1)
-        if bad.any():
-            user = log.users[log.with_history[int(bad.int().argmax())]]
-            raise ValueError(f"the scores of user {user!r} are not finite: the model's weights have diverged")
+        _require_finite(found[0], log)
         return found
 
-    def _popular(self, users: np.ndarray, k: int, chosen: Filter) -> pd.DataFrame:
-        """The same k most popular items for users of whom nothing is known."""
-        counts = self.items["count"].to_numpy(dtype=float)
-        if len(users):
-            offer = "they get the most popular items" if counts.any() else "no item has a count, so they get none"
-            warnings.warn(f"no item is known of {len(users):,} users, {users[0]!r} first; {offer}", stacklevel=3)
-        scores, best = _most_popular(torch.from_numpy(counts), k, chosen)
-        return _table(self.items, users, scores.expand(len(users), k), best.expand(len(users), k), "user")
+
+def _require_new(ids: pd.Series, places: pd.Index) -> None:
+    there = _numbers(places, ids.to_numpy()) >= 0
+    if there.any():
+        raise ValueError(f"{there.sum():,} items are in the catalogue already, {ids[there].iloc[0]!r} first")
+
+
+def _require_finite(scores: Tensor, log: Log) -> None:
+    bad = (scores.isnan() | scores.isposinf()).any(1)
+    if bad.any():
+        user = log.users[log.with_history[int(bad.int().argmax())]]
+        raise ValueError(f"the scores of user {user!r} are not finite: the model's weights have diverged")
+
+
+def _popular(items: pd.DataFrame, users: np.ndarray, k: int, chosen: Filter) -> pd.DataFrame:
+    """The same k most popular items for users of whom nothing is known."""
+    if not len(users):
+        return _table(items, users, torch.empty(0, k), torch.empty(0, k, dtype=torch.long), "user")
+    counts = items["count"].to_numpy(dtype=float)
+    offer = "they get the most popular items" if counts.any() else "no item has a count, so they get none"
+    warnings.warn(f"no item is known of {len(users):,} users, {users[0]!r} first; {offer}", stacklevel=3)
+    scores, best = _most_popular(torch.from_numpy(counts), k, chosen)
+    return _table(items, users, scores.expand(len(users), k), best.expand(len(users), k), "user")
 
 
 def _table(items: pd.DataFrame, names: np.ndarray, scores: Tensor, found: Tensor, name: str) -> pd.DataFrame:
@@ -302,26 +328,9 @@ def _most_popular(counts: Tensor, k: int, chosen: Filter) -> tuple[Tensor, Tenso
     return chosen.best(lambda _, depth: (scores[None, :depth], items[None, :depth]), 1, len(counts), k)
 
 
-def _encode(model: SRT, items: pd.DataFrame) -> Tensor:
+def _encode(model: SRT, items: pd.DataFrame, dtype: torch.dtype) -> Tensor:
     """Item vectors [I, D] from what the model reads of items."""
-    return model.encode_catalogue(model.features(items), len(items))
-
-
-def _vectors(model: SRT, items: pd.DataFrame) -> Tensor:
-    """`_encode`; those of a large catalogue come from the cache, where model and items are the same."""
-    if len(items) < CACHE_FROM:
-        return _encode(model, items)
-    digest = hashlib.sha256(weights_sha256(model.state_dict()).encode())
-    digest.update(f"v2:{model.params.model_dump_json()}:{model.tokenizer and model.tokenizer.to_str()}".encode())
-    for column in items.columns.drop("count"):
-        values = items[column] if column != "vector" else items[column].map(bytes)
-        digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().data)
-    folder = cached_folder(
-        "vectors",
-        digest.hexdigest()[:16],
-        lambda aside: np.save(aside / "vectors.npy", _encode(model, items).cpu().numpy()),
-    )
-    return torch.from_numpy(np.load(folder / "vectors.npy", mmap_mode="c")).to(model.device)
+    return model.encode_catalogue(model.features(items), len(items), dtype=dtype)
 
 
 def _check_k(k: int, n_items: int) -> int:

@@ -4,7 +4,8 @@ A score is the inner product of a query's and an item's vector. Shapes: B querie
 """
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor
 CHUNK, BLOCK = 1024, 64  # items scored at a time, and those of which the first pass keeps only the maximum
 MAXIMA = 2**24  # maxima held at a time: 64 MB
 PROBES = 64  # lists of the FAISS index that a query looks into
+POINTS = 64  # items for each list, from which FAISS learns where the lists lie
+ADDED = 2**18  # items that FAISS takes at a time
+ON_DISK = "OnDiskInvertedLists"  # FAISS has none on Windows
 
 
 Pairs = tuple[Tensor, Tensor]  # (query, item) numbers, int64 [n] both
@@ -25,7 +29,7 @@ def top_k(
 
     Args:
         queries: [B, D].
-        vectors: of the items, [I, D].
+        vectors: of the items, [I, D]; float16 is scored as float32.
         k: at most I.
         exclude: pairs that are not to be found.
         hidden: bool [I], items that no query is to find.
@@ -55,19 +59,20 @@ def top_k(
 def _block_maxima(queries: Tensor, vectors: Tensor, excluded: Tensor, hidden: Tensor | None) -> Tensor:
     """The highest score in each block, [blocks, B]; `excluded` holds item * B + query, sorted."""
     n_queries, n_items = len(queries), len(vectors)
-    starts = range(0, n_items, CHUNK)
-    edges = torch.arange(0, n_items + CHUNK, CHUNK, device=queries.device) * n_queries
+    chunk = CHUNK * max(1, 16 // n_queries)  # the fewer the queries, the more of the time is spent on calls
+    starts = range(0, n_items, chunk)
+    edges = torch.arange(0, n_items + chunk, chunk, device=queries.device) * n_queries
     bounds = torch.searchsorted(excluded, edges).tolist()
     maxima = queries.new_empty(-(-n_items // BLOCK), n_queries)
-    scores = queries.new_empty(CHUNK, n_queries)  # one buffer: allocating it anew costs as much as filling it
+    scores = queries.new_empty(chunk, n_queries)  # one buffer: allocating it anew costs as much as filling it
     for first, low, high in zip(starts, bounds, bounds[1:], strict=False):
-        n = min(CHUNK, n_items - first)
-        out = maxima[first // BLOCK : (first + CHUNK) // BLOCK]
+        n = min(chunk, n_items - first)
+        out = maxima[first // BLOCK : (first + chunk) // BLOCK]
         unseen = None if hidden is None else hidden[first : first + n]
         if unseen is not None and unseen.all():
             out.fill_(-torch.inf)
             continue
-        torch.mm(vectors[first : first + n], queries.T, out=scores[:n])
+        torch.mm(vectors[first : first + n].to(queries.dtype), queries.T, out=scores[:n])
         scores[n:] = -torch.inf
         if unseen is not None:
             scores[:n][unseen] = -torch.inf
@@ -85,7 +90,7 @@ def _best_of_blocks(
     for rows in torch.arange(n_queries, device=queries.device).split(max(1, 2**17 // (k * BLOCK))):
         items = (blocks[rows, :, None] * BLOCK + torch.arange(BLOCK, device=rows.device)).flatten(1)
         real = items.clamp(max=n_items - 1)
-        scores = torch.einsum("bcd,bd->bc", vectors[real], queries[rows])
+        scores = torch.einsum("bcd,bd->bc", vectors[real].to(queries.dtype), queries[rows])
         out = _is_in(items * n_queries + rows[:, None], excluded) | (items >= n_items)
         best = scores.masked_fill(out if hidden is None else out | hidden[real], -torch.inf).topk(k)
         found.append((best.values, real.gather(1, best.indices)))
@@ -102,25 +107,66 @@ def _is_in(values: Tensor, known: Tensor) -> Tensor:
 class FaissIndex:
     """Approximate search: FAISS's inverted lists, 4 sqrt(I) of them, of which a query looks into 64.
 
-    What it finds of the exact top k is measured by `recall`; benchmarks/results/recommend.jsonl has it for 1M items.
-    Needs the extra `faiss`; raises ImportError without it.
+    What it finds of the exact top k is measured by `recall`; benchmarks/results/recommend.jsonl has it. Vectors of
+    float16 are held as such. Needs the extra `faiss`; `build` and `read` raise ImportError without it.
     """
 
-    def __init__(self, vectors: Tensor) -> None:
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    @classmethod
+    def build(cls, vectors: Tensor) -> Self:
+        """An index over the vectors of items, [I, D]."""
         faiss = _faiss()
-        n_lists = int(4 * math.sqrt(len(vectors)))
-        self.index = faiss.IndexIVFFlat(
-            faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], n_lists, faiss.METRIC_INNER_PRODUCT
-        )
-        self.index.cp.niter, self.index.cp.max_points_per_centroid = 10, 64  # half a minute's work for 1M items
-        self.index.cp.min_points_per_centroid = 1
-        self.index.nprobe = PROBES
-        self.index.train(vectors.cpu().numpy())
-        self.add(vectors)
+        n, width = vectors.shape
+        n_lists = int(4 * math.sqrt(n))
+        shape = faiss.IndexFlatIP(width), width, n_lists
+        if vectors.dtype == torch.float16:
+            kind = faiss.ScalarQuantizer.QT_fp16
+            index = faiss.IndexIVFScalarQuantizer(*shape, kind, faiss.METRIC_INNER_PRODUCT, False)
+        else:
+            index = faiss.IndexIVFFlat(*shape, faiss.METRIC_INNER_PRODUCT)
+        index.cp.niter, index.cp.max_points_per_centroid = 10, POINTS  # half a minute's work for 1M items
+        index.cp.min_points_per_centroid = 1
+        index.nprobe = PROBES
+        sample = torch.randperm(n, generator=torch.Generator().manual_seed(0))[: POINTS * n_lists]
+        index.train(_numpy(vectors[sample.to(vectors.device)]))
+        made = cls(index)
+        made.add(vectors)
+        return made
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote, mapped: of its lists only those are read that a query looks into."""
+        faiss = _faiss()
+        made = cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP if hasattr(faiss, ON_DISK) else 0))
+        if (lists := made._mapped()) is not None:
+            lists.prefetch_nthread = 0  # starting threads that read ahead takes longer than one query
+        return made
+
+    def write(self, path: Path) -> None:
+        """Write the index to a file; OSError where it cannot be written."""
+        try:
+            _faiss().write_index(self.index, str(path))
+        except RuntimeError as error:  # FAISS's own, such as of a disk that is full
+            raise OSError(f"{path} cannot be written: {' '.join(str(error).split())}") from None
 
     def add(self, vectors: Tensor) -> None:
-        """Add items [n, D] after those that are there."""
-        self.index.add(vectors.cpu().numpy())
+        """Add items [n, D] after those that are there; an index that is mapped is brought into memory."""
+        if (lists := self._mapped()) is not None:
+            faiss = _faiss()
+            in_memory = faiss.ArrayInvertedLists(lists.nlist, lists.code_size)
+            lists.copy_subset_to(in_memory, faiss.InvertedLists.SUBSET_TYPE_ID_RANGE, 0, self.index.ntotal)
+            self.index.replace_invlists(in_memory, True)
+            in_memory.this.disown()
+        for part in vectors.split(ADDED):
+            self.index.add(_numpy(part))
+
+    def _mapped(self) -> Any | None:
+        """The inverted lists, if they are mapped from a file."""
+        faiss = _faiss()
+        lists = faiss.downcast_InvertedLists(self.index.invlists)
+        return lists if isinstance(lists, getattr(faiss, ON_DISK, ())) else None
 
     def top_k(
         self, queries: Tensor, k: int, exclude: Pairs | None = None, hidden: Tensor | None = None
@@ -140,7 +186,7 @@ class FaissIndex:
         rows, items = exclude or (torch.empty(0, dtype=torch.long),) * 2
         excluded = torch.unique(items.cpu() * len(queries) + rows.cpu())
         most = k + int(torch.bincount(excluded % len(queries)).max()) if len(excluded) else k
-        scores, found = map(torch.from_numpy, self.index.search(queries.cpu().numpy(), most, params=parameters))
+        scores, found = map(torch.from_numpy, self.index.search(_numpy(queries), most, params=parameters))
         out = _is_in(found * len(queries) + torch.arange(len(queries))[:, None], excluded) | (found < 0)
         best = scores.masked_fill(out, -torch.inf).topk(k)
         return best.values, found.gather(1, best.indices)
@@ -202,6 +248,10 @@ def recall(index: FaissIndex, queries: Tensor, vectors: Tensor, k: int = 10) -> 
     """
     exact, approximate = top_k(queries, vectors, k)[1].cpu(), index.top_k(queries, k)[1]
     return float((exact[:, :, None] == approximate[:, None, :]).any(2).float().mean())
+
+
+def _numpy(vectors: Tensor) -> np.ndarray:
+    return vectors.float().cpu().numpy()
 
 
 def _faiss() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from srtlib.data.dataset import concatenate
 from srtlib.data.loading import load_dataset
 from srtlib.extensions import look_up
-from srtlib.model.folder import ITEMS, SUMS, seal, write_card
+from srtlib.model.folder import ITEMS, SEARCH, SUMS, seal, write_card
 from srtlib.model.released import write_index
 from srtlib.params import Architecture
 from srtlib.paths import make_folder, project_root, runs_root
@@ -80,7 +80,7 @@ def release(name: str, root: Path, store: Path) -> Path:
     folder = root / name
 
     def fill(aside: Path) -> None:
-        shutil.copytree(trained, aside, ignore=shutil.ignore_patterns(ITEMS, SUMS), dirs_exist_ok=True)
+        shutil.copytree(trained, aside, ignore=shutil.ignore_patterns(ITEMS, SUMS, SEARCH), dirs_exist_ok=True)
         seal(aside)
         write_card(aside, config, summary, name)
 

@@ -94,7 +94,7 @@ class Judge:
             **({"test_part": self._by_part(tested)} if self.judged_on.parts else {}),
             **provenance_of(device),
         }
-        write_items(self.folder, items_table(self.judged_on, self.dataset))
+        write_items(self.folder, items_table(self.judged_on, self.dataset), self.run.path.parent / "catalogues")
         write_card(self.folder, self.run.config, summary)
         self.run.finish(summary)
 

@@ -1,6 +1,9 @@
 """The folder of a model: what is written is read, and what is damaged is named."""
 
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from safetensors.torch import save_file
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.text import train_tokenizer
-from srtlib.model.folder import items_table, load_model, save_model, weights_sha256, write_items
+from srtlib.model.folder import items_table, load_model, read_items, save_model, weights_sha256, write_items
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.params import ModelParams
@@ -272,6 +275,60 @@ def test_a_token_beyond_the_table_is_named(complete: Path) -> None:
     damage(complete / "config.json", b"tokenizer_sha256", b"unrelated")
     with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read as a tokenizer: it numbers a token 1000000"):
         load_model(complete)
+
+
+def write_run(store: Path, name: str, items: pd.DataFrame, dataset: Dataset) -> Path:
+    folder = store / name / "model"
+    save_model(new_model(params(), dataset), folder)
+    write_items(folder, items, store / "catalogues")
+    return folder
+
+
+def test_runs_share_one_file_of_the_same_catalogue(dataset: Dataset, tmp_path: Path) -> None:
+    items = items_table(dataset, dataset)
+    first, second = (write_run(tmp_path, name, items, dataset) for name in "ab")
+    other = write_run(tmp_path, "c", items[::-1], dataset)
+    assert (first / "items.parquet").samefile(second / "items.parquet")
+    assert not (first / "items.parquet").samefile(other / "items.parquet")
+    for path in (one := tmp_path / "catalogues").iterdir():
+        assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(list(one.iterdir())) == 2
+    write_items(second, items[:7])  # what is written anew leaves the others as they are
+    pd.testing.assert_frame_equal(read_items(first), items)
+    alone = shutil.copytree(first, tmp_path / "alone")
+    for folder in (first.parent, second.parent, one):
+        shutil.rmtree(folder)
+    pd.testing.assert_frame_equal(read_items(alone), items)
+
+
+def test_a_catalogue_that_no_run_has_any_more_goes(dataset: Dataset, tmp_path: Path) -> None:
+    items = items_table(dataset, dataset)
+    shutil.rmtree(write_run(tmp_path, "a", items, dataset))
+    write_run(tmp_path, "b", items[::-1], dataset)
+    (left,) = (tmp_path / "catalogues").iterdir()
+    assert left.samefile(tmp_path / "b" / "model" / "items.parquet")
+
+
+def test_nothing_is_linked_to_a_shared_file_that_is_damaged(dataset: Dataset, tmp_path: Path) -> None:
+    items = items_table(dataset, dataset)
+    first = write_run(tmp_path, "a", items, dataset)
+    (first / "items.parquet").write_bytes(b"PAR1")
+    second, third = (write_run(tmp_path, name, items, dataset) for name in "bc")
+    assert (second / "items.parquet").samefile(third / "items.parquet")
+    pd.testing.assert_frame_equal(read_items(third), items)
+    with pytest.raises(ValueError, match=r"items\.parquet is damaged"):
+        read_items(first)
+
+
+def test_without_links_each_keeps_its_own(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    items = items_table(dataset, dataset)
+    for folder in (write_run(tmp_path, name, items, dataset) for name in "ab"):
+        pd.testing.assert_frame_equal(read_items(folder), items)
+        assert (folder / "items.parquet").stat().st_nlink == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

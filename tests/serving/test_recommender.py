@@ -16,7 +16,6 @@ from srtlib.model.making import new_model
 from srtlib.model.packing import Layout
 from srtlib.model.srt import SRT
 from srtlib.params import ModelParams, Recipe
-from srtlib.paths import home
 from srtlib.runs.store import read_summary
 from srtlib.serving import recommender as recommend
 from srtlib.serving.recommender import Recommender
@@ -218,6 +217,8 @@ def test_a_finished_run_leaves_a_folder_that_recommends(dataset: Dataset, recipe
     (folder,) = tmp_path.glob("*/model")
     names = ["README.md", "SHA256SUMS", "config.json", "items.parquet", "model.safetensors", "tokenizer.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
+    (catalogue,) = (tmp_path / "catalogues").iterdir()  # other runs of the store share it
+    assert catalogue.samefile(folder / "items.parquet")
     loaded = Recommender.load(folder)
     assert loaded.items["count"].tolist() == dataset.train_counts.tolist()
     expected = Recommender(model, items_table(dataset, dataset)).recommend({"ann": ["i1", "i2"]})
@@ -268,24 +269,6 @@ def test_fixed_vectors_travel_with_the_items(tables: Tables, tmp_path: Path) -> 
             loaded.add_items(pd.DataFrame({"item_id": ["new"], "title": ["Ink"], "vector": [bad]}))
     with pytest.raises(ValueError, match="items has no item vectors of width 6"):
         loaded.add_items(pd.DataFrame({"item_id": ["new"], "title": ["Ink"]}))
-
-
-def test_vectors_of_a_large_catalogue_are_encoded_once(
-    model: SRT, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recommend, "CACHE_FROM", 40)
-    items = items_table(dataset, dataset)
-    first = Recommender(model, items)
-    with monkeypatch.context() as patch:
-        patch.setattr(recommend, "_encode", lambda *_: pytest.fail("encoded again"))
-        again = Recommender(model, items.assign(count=0))
-    assert torch.equal(first.vectors, again.vectors)
-    changed = Recommender(model, items.assign(title="Ink"))
-    assert not torch.equal(first.vectors, changed.vectors)
-    expected = first.vectors.clone()  # its own are mapped from the file
-    for path in (home() / "cache" / "vectors").glob("*/*"):
-        path.write_bytes(path.read_bytes()[:-4])  # what is damaged is made again
-    assert torch.equal(Recommender(model, items).vectors, expected)
 
 
 def test_approximate_search_recommends_nearly_the_same(

@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,11 +46,19 @@ def test_a_large_catalogue_is_searched_for_few_queries_at_a_time(monkeypatch: py
         torch.testing.assert_close(found, one)
 
 
+def test_float16_vectors_are_scored_as_float32() -> None:
+    queries, vectors, exclude = case(5, 3000)
+    scores, items = top_k(queries, vectors.half(), 10, exclude)
+    expected, expected_items = brute_force(queries, vectors.half().float(), 10, exclude)
+    torch.testing.assert_close(scores, expected)
+    assert torch.equal(items, expected_items)
+
+
 @pytest.fixture
 def index() -> tuple[FaissIndex, Tensor]:
     pytest.importorskip("faiss", reason="the extra srtlib[faiss] is not installed")
     vectors = torch.randn(20_000, 16, generator=torch.Generator().manual_seed(0))
-    return FaissIndex(vectors[:15_000]), vectors
+    return FaissIndex.build(vectors[:15_000]), vectors
 
 
 def test_faiss_finds_most_of_the_exact_best(index: tuple[FaissIndex, Tensor]) -> None:
@@ -75,7 +84,34 @@ def test_faiss_leaves_out_what_is_excluded(index: tuple[FaissIndex, Tensor]) -> 
     assert after.tolist() == [row[:10] for row in kept]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_an_index_that_is_mapped_finds_the_same(tmp_path: Path, dtype: torch.dtype) -> None:
+    pytest.importorskip("faiss", reason="the extra srtlib[faiss] is not installed")
+    vectors = torch.randn(3_000, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
+    queries = torch.randn(20, 16, generator=torch.Generator().manual_seed(1))
+    made = FaissIndex.build(vectors[:2_000])
+    made.write(tmp_path / "index")
+    mapped = FaissIndex.read(tmp_path / "index")
+    hidden = torch.arange(3_000) % 3 == 0
+    for _ in range(2):
+        found, again = made.top_k(queries, 10), mapped.top_k(queries, 10)
+        assert torch.equal(found[1], again[1])
+        torch.testing.assert_close(again[0], (queries[:, None] * vectors[again[1]].float()).sum(2))
+        n = made.index.ntotal
+        within = [one.top_k(queries, 10, hidden=hidden[:n])[1] for one in (made, mapped)]
+        assert torch.equal(*within)
+        assert not hidden[within[0]].any()
+        (tmp_path / "index").unlink(missing_ok=True)  # what is added does not need the file
+        for one in (made, mapped):
+            one.add(vectors[n:])
+
+
+def test_an_index_that_cannot_be_written_says_so_in_one_line(index: tuple[FaissIndex, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"nowhere.index cannot be written: [^\n]+$"):
+        index[0].write(tmp_path / "nowhere" / "index")
+
+
 def test_without_faiss_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r'needs FAISS: pip install "srtlib\[faiss\]"'):
-        FaissIndex(torch.zeros(4, 2))
+        FaissIndex.build(torch.zeros(4, 2))
