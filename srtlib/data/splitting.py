@@ -6,8 +6,9 @@ before the first cut, validation what lies from it to the second, the test what 
 the test, each user's target is the first interaction of that part, given all that the user had before it (their
 validation part, too, when it comes to the test). Who has nothing in a part, or nothing before it, is not judged on it.
 
-Users and interactions are those of leave-one-out. The catalogue stays whole: items that come later are ranked, and
-drawn as negatives, like all others.
+Such a target begins a visit, where the last interaction often ends one: quality is lower for that alone, and the two
+splits do not compare. Users and interactions are those of leave-one-out. The catalogue stays whole: items that come
+later are ranked, and drawn as negatives, like all others.
 """
 
 import numpy as np
