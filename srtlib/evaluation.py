@@ -67,23 +67,27 @@ def evaluate(
 ) -> dict[str, float]:
     """NDCG, HR and MRR at each k, and the loss (nats), of predicting every user's held-out item.
 
+    In a split by time (srtlib.data.splitting) users without a target in that part are left out.
+
     Args:
         model: the ranker.
         dataset: whose users and catalogue.
-        split: "valid" or "test", the last item but one or the last.
+        split: "valid" or "test": the last item but one or the last, or as a split by time has it.
         protocol: among which items it is ranked: "full", "sampled:N" or "paper:N" (`srtlib.protocols.PROTOCOLS`). Fewer
             candidates are easier: do not compare across protocols.
         ks: lengths of the list that is looked at.
         exclude_seen: leave the user's own history out of the candidates (the paper does not).
         seed: of the candidates that are drawn.
 
-    Raises ValueError for a split or protocol that is not known, and NonFiniteError where scores are not numbers.
+    Raises ValueError for a split or protocol that is not known and where no user has a target, and NonFiniteError where
+    scores are not numbers.
     """
     return judge(model, dataset, split, protocol, exclude_seen, seed).metrics(ks)
 
 
 class Judgement(NamedTuple):
-    """What a model made of every user's target: its rank, float [users], and its loss in nats, float [users].
+    """What a model made of every user's target: its rank, float [users], and its loss in nats, float [users]; of the
+    users of `Dataset.with_target`.
 
     A rank is 1 + items scored higher + half of those scored equal. The loss is the cross-entropy of the softmax over
     all candidates, the target among them.
@@ -122,6 +126,7 @@ def judge(
     Raises what `evaluate` raises.
     """
     among = parse_protocol(protocol)
+    dataset = dataset.with_target(split)
     was_training = model.training
     model.eval()
     vectors = model.encode_catalogue(model.features(dataset) if features is None else features, dataset.n_items)

@@ -14,13 +14,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     PositiveInt,
     ValidationError,
     model_validator,
 )
 
 from srtlib.paths import project_root
-from srtlib.protocols import parse_protocol
+from srtlib.protocols import Cuts, parse_cuts, parse_protocol
 
 SIZES = ("S", "M", "L", "XL")
 TEXT_FIELDS = ("title", "brand", "categories")  # of an item
@@ -215,6 +216,10 @@ class Architecture(Params):
     n_heads: int = Field(default=0, ge=0, description="0 leaves the choice to the recipe")
 
 
+def _cuts(given: object) -> Cuts | None:
+    return given if given is None or isinstance(given, Cuts) else parse_cuts(given)
+
+
 class Grid(Params):
     """Nested samples of users x models x variations of the recipe x seeds."""
 
@@ -224,6 +229,10 @@ class Grid(Params):
     train: dict[str, Any] = Field(default={}, description="settings that differ from the recipe's in all runs")
     variations: dict[str, dict[str, Any]] = Field(
         default={"": {}}, min_length=1, description="name -> settings that differ further; each on the whole grid"
+    )
+    cuts: Annotated[Cuts | None, PlainValidator(_cuts)] = Field(
+        default=None,
+        description="of a split by time: two shares of the interactions, or two dates; none: leave-one-out",
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="of training; none: the study's own")
     flops: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(

@@ -17,6 +17,7 @@ import torch
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
 from srtlib.params import ModelParams, Recipe, TrainParams
+from srtlib.protocols import parse_cuts
 
 collect_ignore = ["examples"]  # looking for doctests would run them in the tests' own process
 
@@ -58,6 +59,29 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
         }
     )
     return log, items
+
+
+@pytest.fixture(scope="session")
+def timed_tables(tables: tuple[pd.DataFrame, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same with real times, seconds since 1970: a user comes on one of 40 days and takes an item every day."""
+    log, items = tables
+    days = log["user_id"].str[1:].astype(int) * 7 % 40 + log["timestamp"]
+    return log.assign(timestamp=1_000_000_000 + 86_400 * days), items
+
+
+@pytest.fixture(scope="session")
+def timed(timed_tables: tuple[pd.DataFrame, pd.DataFrame], _home: Path) -> Dataset:
+    """A data set that is split by time."""
+    return build_dataset(*timed_tables, name="timed", cuts=parse_cuts([0.5, 0.8]))
+
+
+@pytest.fixture(scope="session")
+def timed_folder(tmp_path_factory: pytest.TempPathFactory, timed_tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
+    """Its tables as a folder."""
+    path = tmp_path_factory.mktemp("timed")
+    for table, stem in zip(timed_tables, ("interactions", "items"), strict=True):
+        table.to_parquet(path / f"{stem}.parquet")
+    return str(path)
 
 
 @pytest.fixture(scope="session")

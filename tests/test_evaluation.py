@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,20 @@ def test_ranks_and_losses_equal_brute_force(dataset: Dataset, split: str, exclud
     expected_ranks, expected_losses = brute_force(model, dataset, split, exclude_seen)
     assert fast.ranks.tolist() == expected_ranks
     assert fast.losses == pytest.approx(expected_losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize("protocol", ["full", "paper:10000"])
+def test_who_has_no_target_is_left_out(timed: Dataset, split: Any, protocol: str) -> None:
+    model = new_model(ModelParams(d_model=8, max_len=10, vocab_size=200), timed, seed=1).eval()
+    judged = timed.with_target(split)
+    assert 0 < judged.n_users < timed.n_users
+    expected_ranks, expected_losses = brute_force(model, judged, split, exclude_seen=False)
+    found = judge(model, timed, split, protocol)
+    assert found.ranks.tolist() == judge(model, judged, split, protocol).ranks.tolist()
+    if protocol == "full":
+        assert found.ranks.tolist() == expected_ranks
+        assert found.losses == pytest.approx(expected_losses, rel=1e-5)
 
 
 def test_ties_stand_at_their_expected_rank() -> None:

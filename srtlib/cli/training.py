@@ -10,6 +10,7 @@ import pandas as pd
 from srtlib.cli.arguments import Commands, Result, count, duration, setting
 from srtlib.params import Architecture, ModelParams, load_params, parse
 from srtlib.paths import runs_root
+from srtlib.protocols import parse_cuts
 from srtlib.recipes import RECIPES, recipe_for
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def add_to(commands: Commands) -> None:
         "Train one model and record the run.",
         "synthetic --d-model 64 --n-layers 2 --set epochs=5",
         "my_data --start amazon-small",
+        "my_data --cuts 0.8 0.9",
         "torchrun --nproc-per-node 2 -m srtlib.cli train synthetic --d-model 64",
     )
     one.add_argument("dataset", help="a name or a folder")
@@ -40,6 +42,7 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--n-layers", type=int, help="default: 2")
     one.add_argument("--start", metavar="MODEL", help="fine-tune this model, a folder or a name that srt models lists")
     one.add_argument("--interactions", type=count, help="train on a sample of users of about this size")
+    _add_cuts(one)
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     one.add_argument("--runs", type=Path, default=runs_root(), help="store to write to")
@@ -91,16 +94,23 @@ def _add_judging(one: argparse.ArgumentParser) -> None:
     """What a judgement is made of."""
     one.add_argument("--dataset", required=True, help="a name or a folder")
     one.add_argument("--split", choices=["valid", "test"], default="test")
+    _add_cuts(one)
     one.add_argument("--seed", type=int, default=0, help="of the data set, as in srt train")
     one.add_argument("--protocol", default="full", help="full, sampled:10000 or paper:10000")
     one.add_argument("--k", type=count, nargs="+", default=[5, 10], help="lengths of the list that is looked at")
 
 
+def _add_cuts(one: argparse.ArgumentParser) -> None:
+    explained = (
+        "split by time: training before the first, test from the second on; shares or dates (default: leave-one-out)"
+    )
+    one.add_argument("--cuts", nargs=2, metavar=("FIRST", "SECOND"), help=explained)
+
+
 def train(options: argparse.Namespace) -> dict[str, Any] | None:
-    from srtlib.data.loading import load_dataset
     from srtlib.training import distributed, trainer
 
-    dataset = load_dataset(options.dataset, options.seed)
+    dataset = _dataset(options)
     if options.interactions:
         dataset = dataset.sample_users(n_interactions=options.interactions, seed=options.seed)
     settings = dict(map(setting, options.set))
@@ -181,7 +191,7 @@ def compare(options: argparse.Namespace) -> pd.DataFrame:
 def _dataset(options: argparse.Namespace) -> "Dataset":
     from srtlib.data.loading import load_dataset
 
-    return load_dataset(options.dataset, options.seed)
+    return load_dataset(options.dataset, options.seed, parse_cuts(options.cuts) if options.cuts else None)
 
 
 def _model(folder: str, dataset: "Dataset") -> "SRT":

@@ -12,6 +12,7 @@ from . import movielens as movielens
 from . import pooling as pooling
 from . import preparing as preparing
 from . import reading as reading
+from . import splitting as splitting
 from . import statistics as statistics
 from . import synthetic as synthetic
 from . import synthetic_items as synthetic_items

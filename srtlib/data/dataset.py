@@ -11,9 +11,11 @@ import pandas as pd
 
 from srtlib.data import csr
 from srtlib.params import TEXT_FIELDS
+from srtlib.protocols import Cuts
 
 MIN_LENGTH = 3  # one interaction to train on, one to validate, one to test
 Split = Literal["valid", "test"]
+PARTS: tuple[Split, ...] = ("valid", "test")  # of a split, in order of time, after training
 PART_END = "/"  # between the name of a pool's part and the id of its user or item
 
 
@@ -25,10 +27,12 @@ class Dataset:
     items[offsets[u]:offsets[u + 1]]. catalogue: one row per item with item_id, title, brand, categories
     (text, empty where unknown). vectors: float32 [items, F] or None, fixed item vectors.
     dropped: what was left out on loading, and how much. parts: names of the sets that a pool is made of, which prefix
-    the ids of its users and items (see srtlib.data.pooling).
+    the ids of its users and items (see srtlib.data.pooling). cuts, before: of a split by time (see
+    srtlib.data.splitting), and how many interactions of each user lie before each cut, int64 [users, 2].
 
     The split is leave-two-out by time: a user's last interaction is the test target, the one before the
-    validation target, all before those are for training.
+    validation target, all before those are for training. With `cuts` it is one by time, in which some users have no
+    target.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Dataset:
     vectors: np.ndarray | None = None
     dropped: dict[str, int] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
+    cuts: Cuts | None = None
+    before: np.ndarray | None = None
 
     @property
     def n_users(self) -> int:
@@ -55,7 +61,7 @@ class Dataset:
     @property
     def n_targets(self) -> int:
         """Training targets: every interaction of the training part but a user's first, of which nothing is known."""
-        return int((self.train_ends - self.offsets[:-1] - 1).sum())
+        return int(np.maximum(self.train_ends - self.offsets[:-1] - 1, 0).sum())
 
     @property
     def train_ends(self) -> np.ndarray:
@@ -82,6 +88,8 @@ class Dataset:
         digest.update(np.ascontiguousarray(self.items).data)
         if self.vectors is not None:
             digest.update(np.ascontiguousarray(self.vectors).data)
+        if self.before is not None:
+            digest.update(np.ascontiguousarray(self.before).data)
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -97,19 +105,39 @@ class Dataset:
         return np.bincount(self.items[csr.ranges(starts, self.train_ends - starts)], minlength=self.n_items)
 
     def targets(self, split: Split) -> np.ndarray:
-        """The target item of each user, int32 [users]; split is valid or test."""
-        return self.items[self.offsets[1:] - self._held_out(split)]
+        """The target item of each user, int32 [users]; split is valid or test.
+
+        Raises ValueError where some user has none, as a split by time leaves them (see `with_target`).
+        """
+        if not self.has_target(split).all():
+            raise ValueError(f"not every user of {self.name} has a {split} target; expected those of with_target alone")
+        return self.items[self.history_ends(split)]
 
     def history_ends(self, split: Split) -> np.ndarray:
         """Where each user's history ends (exclusive) when the split's target is to be predicted, int64 [users]."""
-        return self.offsets[1:] - self._held_out(split)
+        if split not in PARTS:
+            raise ValueError(f"split {split!r} is not known; expected valid or test")
+        part = PARTS.index(split)
+        return self.offsets[1:] + part - 2 if self.before is None else self.offsets[:-1] + self.before[:, part]
 
-    @staticmethod
-    def _held_out(split: Split) -> int:
-        try:
-            return {"valid": 2, "test": 1}[split]
-        except KeyError:
-            raise ValueError(f"split {split!r} is not known; expected valid or test") from None
+    def held_out(self, split: Split) -> np.ndarray:
+        """Whether anything of each user is in that part of the split, bool [users]."""
+        ends = self.offsets[1:] if split == "test" else self.history_ends("test")
+        return self.history_ends(split) < ends
+
+    def has_target(self, split: Split) -> np.ndarray:
+        """Whether each user has a target in that part of the split, and a history before it, bool [users]."""
+        return self.held_out(split) & (self.history_ends(split) > self.offsets[:-1])
+
+    def with_target(self, split: Split) -> "Dataset":
+        """The users that have a target in that part of the split, the catalogue left whole; this data set where all do.
+
+        Raises ValueError where nobody has.
+        """
+        users = np.flatnonzero(self.has_target(split))
+        if not len(users):
+            raise ValueError(f"{self.name}: no user has a {split} target with a history before it")
+        return self if len(users) == self.n_users else self._with_users(users)
 
     def sample_users(self, n_interactions: int | None = None, n_users: int | None = None, seed: int = 0) -> "Dataset":
         """Users drawn at random until about `n_interactions` interactions (or `n_users` users) are reached.
@@ -138,13 +166,15 @@ class Dataset:
         return self if len(chosen) == self.n_users else self._with_users(np.sort(chosen)).used_items()
 
     def panel(self, n_users: int, seed: int = 0) -> "Dataset":
-        """Users with the catalogue left whole: who and what every run of a study is judged on.
+        """Users with the catalogue left whole: who and what every run of a study is judged on. Who has no target, of
+        validation or test, is not among them.
 
         Args:
             n_users: how many at most.
             seed: of the draw, which is that of `sample_users`.
         """
-        chosen = self._hashed_order(seed)[:n_users]
+        order = self._hashed_order(seed)
+        chosen = order[(self.has_target("valid") | self.has_target("test"))[order]][:n_users]
         return self if len(chosen) == self.n_users else self._with_users(np.sort(chosen))
 
     def without_users(self, other: "Dataset") -> "Dataset":
@@ -155,8 +185,13 @@ class Dataset:
         """This data set less all interactions with `items` (indices); the catalogue stays whole. Users left with fewer
         than three interactions go too."""
         kept = ~np.isin(self.items, items)
-        lengths = np.bincount(csr.row_numbers(np.diff(self.offsets))[kept], minlength=self.n_users)
-        thinner = replace(self, offsets=csr.offsets_of(lengths), items=self.items[kept])
+        reached = csr.offsets_of(kept)
+        offsets = reached[self.offsets]
+        lengths = np.diff(offsets)
+        before = None
+        if self.before is not None:
+            before = reached[self.offsets[:-1, None] + self.before] - offsets[:-1, None]
+        thinner = replace(self, offsets=offsets, items=self.items[kept], before=before)
         return thinner._with_users(np.flatnonzero(lengths >= MIN_LENGTH))
 
     def used_items(self) -> "Dataset":
@@ -182,7 +217,9 @@ class Dataset:
     def _with_users(self, users: np.ndarray) -> "Dataset":
         lengths = np.diff(self.offsets)[users]
         items = self.items[csr.ranges(self.offsets[users], lengths)]
-        return replace(self, user_ids=self.user_ids[users], offsets=csr.offsets_of(lengths), items=items, dropped={})
+        before = None if self.before is None else self.before[users]
+        offsets = csr.offsets_of(lengths)
+        return replace(self, user_ids=self.user_ids[users], offsets=offsets, items=items, before=before, dropped={})
 
 
 def concatenate(datasets: Sequence[Dataset]) -> Dataset:
@@ -191,7 +228,11 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
     Items of the same id and title are one item; an id that stands for different titles is prefixed by its set's name.
     A user of two sets keeps one sequence in each, under the same id: sequences of different sets cannot be merged in
     time, but `sample_users` and `without_users` take them together.
+
+    Raises ValueError for one that is split by time.
     """
+    if split := [d.name for d in datasets if d.cuts]:
+        raise ValueError(f"{split[0]} is split by time; expected data sets that are not, as cuts of several differ")
     catalogue = pd.concat([d.catalogue for d in datasets], ignore_index=True)
     names = np.repeat([d.name for d in datasets], [d.n_items for d in datasets])
     ambiguous = catalogue.groupby("item_id")["title"].transform("nunique") > 1

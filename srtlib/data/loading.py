@@ -23,9 +23,11 @@ from srtlib.data import cache
 from srtlib.data.columns import FILE_ORDER, check_interactions, check_items
 from srtlib.data.dataset import MIN_LENGTH, Dataset
 from srtlib.data.reading import read_table
+from srtlib.data.splitting import count_before
 from srtlib.data.synthetic import World, generate
 from srtlib.params import TEXT_FIELDS
 from srtlib.paths import dataset_folders, home, write_text
+from srtlib.protocols import Cuts
 
 FORMAT = (
     "a folder with interactions.parquet (user_id, item_id, timestamp) and "
@@ -47,7 +49,7 @@ RESERVED = (
 RECORD = "imported.json"  # in a folder that was imported or pooled: hashes of what it was made from, and of its files
 
 
-def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
+def load_dataset(name_or_path: str | Path, seed: int = 0, cuts: Cuts | None = None) -> Dataset:
     """Load a data set by name (synthetic, synthetic_b, a folder in SRT_DATA or in the data home) or by its path.
 
     What preparation makes is cached under the data home by the content of the files.
@@ -56,23 +58,25 @@ def load_dataset(name_or_path: str | Path, seed: int = 0) -> Dataset:
         name_or_path: of the data set.
         seed: breaks ties between interactions of a user at the same time (never by item id: that would leak), and
             seeds the synthetic world.
+        cuts: of a split by time (srtlib.data.splitting); default: leave-one-out.
 
     Raises FileNotFoundError for an unknown name; ValueError, naming the file and the row, for tables that cannot be
-    used, and for an imported folder whose files are no longer what was written.
+    used, for an imported folder whose files are no longer what was written, and for cuts that do not fit.
 
     >>> load_dataset("synthetic").n_items > 1000
     True
     """
     folder = find_folder(name_or_path, seed)
     found = _checked_hashes(folder)
-    key = hashlib.sha256(json.dumps(["v2", seed, *found.values()]).encode()).hexdigest()[:16]
+    made_from = ["v2", seed, *found.values(), *([str(cuts)] if cuts else [])]
+    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
     def prepare(aside: Path) -> None:
         log, items = read_tables(folder)
-        _save(assemble(log, check_items(items), folder.name, seed), aside)
+        _save(assemble(log, check_items(items), folder.name, seed, cuts), aside)
 
     prepared = cache.cached_folder("datasets", key, prepare)
-    return replace(_open(prepared), name=_name(name_or_path, folder), parts=tuple(pooled(folder)))
+    return replace(_open(prepared), name=_name(name_or_path, folder), parts=tuple(pooled(folder)), cuts=cuts)
 
 
 def pooled(folder: Path) -> dict[str, str]:
@@ -214,7 +218,9 @@ def synthetic_world(name: str, seed: int = 0) -> World:
     return World(seed=seed, domain=SYNTHETIC[name])
 
 
-def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, seed: int = 0) -> Dataset:
+def build_dataset(
+    interactions: pd.DataFrame, items: pd.DataFrame, name: str, seed: int = 0, cuts: Cuts | None = None
+) -> Dataset:
     """A Dataset from two tables.
 
     Interactions with items that have no row in `items` are dropped with a warning (refused above half of all);
@@ -225,6 +231,7 @@ def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, se
         items: item_id, title and, if there are any, brand and categories.
         name: of the data set.
         seed: breaks ties between interactions of a user at the same time.
+        cuts: of a split by time (srtlib.data.splitting); default: leave-one-out.
 
     Raises ValueError, naming the table and the row, for tables that cannot be used.
 
@@ -234,10 +241,10 @@ def build_dataset(interactions: pd.DataFrame, items: pd.DataFrame, name: str, se
     >>> data.items.tolist(), data.n_targets
     ([1, 2, 0, 0], 1)
     """
-    return assemble(check_interactions(interactions), check_items(items), name, seed)
+    return assemble(check_interactions(interactions), check_items(items), name, seed, cuts)
 
 
-def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int) -> Dataset:
+def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int, cuts: Cuts | None = None) -> Dataset:
     """`build_dataset` of tables that were checked.
 
     Args:
@@ -245,8 +252,9 @@ def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int) -
         catalogue: what `check_items` returned.
         name: of the data set.
         seed: of what breaks ties in time.
+        cuts: of a split by time.
 
-    Raises ValueError where most interactions name unknown items, or nobody has three.
+    Raises ValueError where most interactions name unknown items, or nobody has three, and for cuts that do not fit.
     """
     log = log.copy()
     log["item"] = pd.Index(catalogue["item_id"]).get_indexer(pd.Index(log["item_id"]))
@@ -267,13 +275,16 @@ def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int) -
     if log.empty:
         raise ValueError(f"{name}: no user has {MIN_LENGTH} interactions; nothing is left to learn from")
     users, starts = np.unique(log["user_id"].to_numpy(dtype=str), return_index=True)
+    offsets = np.append(starts, len(log)).astype(np.int64)
     return Dataset(
         name=name,
         user_ids=users,
-        offsets=np.append(starts, len(log)).astype(np.int64),
+        offsets=offsets,
         items=log["item"].to_numpy(dtype=np.int32),
         catalogue=catalogue,
         dropped={"interactions_without_item": unknown, "users_too_short": short},
+        cuts=cuts,
+        before=count_before(log["timestamp"].to_numpy(), offsets, cuts, name) if cuts else None,
     )
 
 
@@ -341,6 +352,8 @@ def _save(dataset: Dataset, folder: Path) -> None:
     np.save(folder / "items.npy", dataset.items)
     dataset.catalogue.to_parquet(folder / "catalogue.parquet")
     (folder / "dropped.json").write_text(json.dumps(dataset.dropped))
+    if dataset.before is not None:
+        np.save(folder / "before.npy", dataset.before)
 
 
 def _open(folder: Path) -> Dataset:
@@ -351,4 +364,5 @@ def _open(folder: Path) -> Dataset:
         items=np.load(folder / "items.npy", mmap_mode="r"),
         catalogue=pd.read_parquet(folder / "catalogue.parquet"),
         dropped=json.loads((folder / "dropped.json").read_text()),
+        before=np.load(before, mmap_mode="r") if (before := folder / "before.npy").is_file() else None,
     )

@@ -131,12 +131,20 @@ def _candidates(protocol: str, n_items: int) -> str:
     return f"{among.n_drawn:,} items drawn at random" + ", as the authors do" * (among.kind == "paper")
 
 
+def _split(cuts: str, users: Mapping[str, int]) -> str:
+    return (
+        f"by time, cuts {cuts}; {users['judged']:,} users have a test target; training has not seen "
+        f"{users['cold_users']:,} of them and {users['cold_items']:,} of the targets"
+    )
+
+
 def _facts(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
     data, train, params = config["dataset"], config["train"], summary["params"]
     return {
         "data set": f"{data['name']} (fingerprint {data['fingerprint']})",
         "users, items": f"{data['n_users']:,}, {data['n_items']:,}",
         "interactions": f"{data['n_interactions']:,}, of which {data['n_targets']:,} are training targets",
+        **({"split": _split(data["cuts"], summary["test_users"])} if "cuts" in data else {}),
         "parameters": f"{params['total']:,}, of which {params['embedding']:,} in tables that it looks up in",
         "recipe": f"{config['recipe']}, {train['epochs']} epochs, seed {config['seed']}",
         "training compute": f"{summary['flops']:.3e} FLOPs ({summary['flops_paper']:.3e} as the paper counts)",

@@ -42,7 +42,7 @@ class Origin(Params):
         """How a data set differs from those that the model was trained and judged on, in one line; None if not."""
         if dataset.fingerprint in self.fingerprints:
             return None
-        what = "interactions" if dataset.text_fingerprint in self.catalogues else "items"
+        what = "interactions, or their split," if dataset.text_fingerprint in self.catalogues else "items"
         return (
             f"the {what} of {dataset.name} (fingerprint {dataset.fingerprint}) are not those that the model was "
             f"trained on ({self.name}, fingerprint {self.fingerprints[0]})"

@@ -108,7 +108,7 @@ class Sequences:
     Args:
         items: int32 [interactions], of all users end to end.
         offsets: int64 [users + 1], where each user's items begin.
-        ends: int64 [users], where (exclusive) those end that may be looked at: at least one for each user.
+        ends: int64 [users], where (exclusive) those end that may be looked at.
         max_len: the most items that a window has.
         device: where items and batches are wanted.
         static: pack training batches into one fixed shape.
@@ -153,7 +153,7 @@ class Sequences:
 
         Args:
             batch_tokens: most tokens of a batch.
-            users: int64, whose (default: all).
+            users: int64, whose (default: all); each has an item.
         """
         if users is None:
             users = torch.arange(len(self.starts), device=self.starts.device)
@@ -168,7 +168,7 @@ class Sequences:
     def _windows(self, supervise: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Start and length of every window. `all`: stretches of at most max_len inputs, a long sequence cut at a
         random place each epoch. `last`: for each target the max_len inputs before it."""
-        n_targets = self.lengths - 1
+        n_targets = (self.lengths - 1).clamp(min=0)
         if supervise == "last":
             step = ramp(n_targets)
             lengths = (step + 1).clamp(max=self.max_len)

@@ -66,10 +66,11 @@ def score_ranks(
     Args:
         scorer: what scores all items, given the last of a history.
         dataset: whose users and catalogue.
-        split: "valid" or "test", the last item but one or the last.
+        split: as in `srtlib.evaluation.evaluate`.
         exclude_seen: leave the user's own history out of the candidates.
         batch: users scored at a time.
     """
+    dataset = dataset.with_target(split)
     targets, ends = dataset.targets(split), dataset.history_ends(split)
     result = np.empty(dataset.n_users)
     for first in range(0, dataset.n_users, batch):

@@ -12,6 +12,7 @@ import torch
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset
 from srtlib.params import Recipe
+from srtlib.protocols import Cuts
 from srtlib.runs.store import Run, RunLockedError, run_id
 from srtlib.training.identity import config_of
 from srtlib.training.trainer import train
@@ -22,7 +23,7 @@ class Experiment:
     """One run, described so that any process can carry it out.
 
     dataset: name or path; n_interactions: size of the sample of users that is trained on; panel_users: users
-    (of the whole data set, ranking its whole catalogue) that the run is judged on.
+    (of the whole data set, ranking its whole catalogue) that the run is judged on; cuts: of a split by time.
     """
 
     dataset: str
@@ -30,11 +31,12 @@ class Experiment:
     panel_users: int
     recipe: Recipe
     seed: int
+    cuts: Cuts | None = None
 
     def data(self) -> tuple[Dataset, Dataset]:
         """(training sample, panel)."""
-        sample = sample_once(self.dataset, self.n_interactions, self.seed)
-        return sample, _panel_once(self.dataset, self.panel_users, self.seed)
+        sample = sample_once(self.dataset, self.n_interactions, self.seed, self.cuts)
+        return sample, _panel_once(self.dataset, self.panel_users, self.seed, self.cuts)
 
     def run_id(self) -> str:
         """Identity of the run in a store."""
@@ -86,30 +88,30 @@ def outcome(experiment: Experiment, store: Path, result: Callable[[], str | None
 
 
 @lru_cache(maxsize=2)
-def load_once(dataset: str, seed: int) -> Dataset:
+def load_once(dataset: str, seed: int, cuts: Cuts | None = None) -> Dataset:
     """`load_dataset`; the last two stay in memory.
 
     Args:
         dataset: name or path.
-        seed: as in `load_dataset`.
+        seed, cuts: as in `load_dataset`.
     """
-    return load_dataset(dataset, seed)
+    return load_dataset(dataset, seed, cuts)
 
 
 @lru_cache(maxsize=8)
-def sample_once(dataset: str, n_interactions: int, seed: int) -> Dataset:
+def sample_once(dataset: str, n_interactions: int, seed: int, cuts: Cuts | None = None) -> Dataset:
     """`Dataset.sample_users` of `load_once`; the last eight stay in memory.
 
     Args:
-        dataset, seed: as for `load_once`.
+        dataset, seed, cuts: as for `load_once`.
         n_interactions: as in `Dataset.sample_users`.
     """
-    return load_once(dataset, seed).sample_users(n_interactions=n_interactions, seed=seed)
+    return load_once(dataset, seed, cuts).sample_users(n_interactions=n_interactions, seed=seed)
 
 
 @lru_cache(maxsize=2)
-def _panel_once(dataset: str, n_users: int, seed: int) -> Dataset:
-    return load_once(dataset, seed).panel(n_users, seed=seed)
+def _panel_once(dataset: str, n_users: int, seed: int, cuts: Cuts | None) -> Dataset:
+    return load_once(dataset, seed, cuts).panel(n_users, seed=seed)
 
 
 def _record_failure(experiment: Experiment, store: Path, error: Exception) -> str:

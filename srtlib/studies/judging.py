@@ -6,6 +6,7 @@ their numbers do not compare. B users, I items.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from scipy import stats
 from torch import Tensor
 
 from srtlib.data.dataset import Dataset, Split
-from srtlib.evaluation import evaluate, judge, metrics_of_users
+from srtlib.data.splitting import target_groups
+from srtlib.evaluation import Judgement, evaluate, judge, metrics_of_users
 from srtlib.model.average import Average
 from srtlib.model.csr import ranges, row_numbers
 from srtlib.model.packing import Sequences
@@ -35,7 +37,7 @@ def assess(
     ks: Sequence[int] = (5, 10),
     seed: int = 0,
 ) -> pd.DataFrame:
-    """What a model is worth, one row for each ranking.
+    """What a model is worth, one row for each ranking; in a split by time, one more for each group of targets.
 
     Args:
         model: the ranker.
@@ -44,7 +46,9 @@ def assess(
     Returns:
         `ranking` ("all items" or "new items"), `users`; NDCG, HR and MRR at each k; `loss` [nat]; of the k items of the
         whole catalogue that each user would be offered, `coverage@k`, the share of the catalogue that anybody is, and
-        `popularity@k`, how often such an item was taken in training, on average: lower is more novel.
+        `popularity@k`, how often such an item was taken in training, on average: lower is more novel. In a split by
+        time, `targets` says whether a row is of all or of a group of `srtlib.data.splitting.target_groups`, of which
+        coverage and popularity are not counted.
 
     Raises what `evaluate` raises, and ValueError for a k that is no whole number from 1.
     """
@@ -55,7 +59,23 @@ def assess(
         found = judge(model, dataset, split, protocol, exclude_seen, seed)
         offers = _spread(model, dataset, split, ks, exclude_seen)
         rows.append({"ranking": ranking, "users": len(found.ranks), **found.metrics(ks), **offers})
-    return pd.DataFrame(rows)
+        rows += _of_groups(found, dataset, split, ks, ranking) if dataset.cuts else []
+    table = pd.DataFrame(rows)
+    if dataset.cuts:
+        table.insert(1, "targets", table.pop("targets").fillna("all"))
+    return table
+
+
+def _of_groups(
+    found: Judgement, dataset: Dataset, split: Split, ks: Sequence[int], ranking: str
+) -> list[dict[str, Any]]:
+    """A row of `assess` for each group of targets that there is."""
+    groups = target_groups(dataset, dataset, split).items()
+    judged = {name: Judgement(found.ranks[mask], found.losses[mask]) for name, mask in groups if mask.any()}
+    return [
+        {"ranking": ranking, "targets": name, "users": len(part.ranks), **part.metrics(ks)}
+        for name, part in judged.items()
+    ]
 
 
 def compare(
@@ -124,9 +144,10 @@ def by_group(
         One row per model, ranking and group that has users: `model`, `ranking`, `by` ("history" or "popularity"),
         `least` and `most` (inclusive; NaN for no end), `users`, `ndcg`, `low`, `high`.
     """
+    judged = dataset.with_target(split)
     sizes = {
-        "history": dataset.history_ends(split) - dataset.offsets[:-1],
-        "popularity": dataset.train_counts[dataset.targets(split)],
+        "history": judged.history_ends(split) - judged.offsets[:-1],
+        "popularity": dataset.train_counts[judged.targets(split)],
     }
     half = stats.norm.ppf((1 + level) / 2)
     rows = []
@@ -190,6 +211,7 @@ def _offers(model: SRT, dataset: Dataset, split: Split, k: int, exclude_seen: bo
     """Scores and items [B, k] that some users would be offered, batch by batch."""
     model.eval()
     vectors = model.encode_catalogue(model.features(dataset), dataset.n_items)
+    dataset = dataset.with_target(split)
     ends = dataset.history_ends(split)
     sequences = Sequences(dataset.items, dataset.offsets, ends, model.params.max_len, model.device)
     for users, batch in sequences.histories(BATCH_TOKENS):

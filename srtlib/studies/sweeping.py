@@ -51,7 +51,7 @@ def grid_experiments(grid: Grid, panel_users: int, dataset: str, seed: int = 0) 
         seed: of the samples and the panel; of training too, where the grid names no seeds.
     """
     experiments = [
-        (variation, Experiment(dataset, sample.n_interactions, panel_users, recipe, seed))
+        (variation, Experiment(dataset, sample.n_interactions, panel_users, recipe, seed, grid.cuts))
         for sample in _samples(grid, dataset, seed)
         for architecture in grid.models
         for variation, settings in grid.variations.items()
@@ -110,7 +110,7 @@ def subsets(params: Grid, dataset: str, seed: int = 0) -> pd.DataFrame:
 
 def _samples(params: Grid, dataset: str, seed: int) -> list[Dataset]:
     """The nested samples, rising; sizes that give the same users stand once."""
-    samples = [sample_once(dataset, n, seed) for n in sorted(params.interactions)]
+    samples = [sample_once(dataset, n, seed, params.cuts) for n in sorted(params.interactions)]
     return list({sample.n_interactions: sample for sample in samples}.values())
 
 

@@ -48,6 +48,7 @@ def config_of(
             "n_items": dataset.n_items,
             "n_interactions": dataset.n_interactions,
             "n_targets": dataset.n_targets,
+            **({"cuts": str(dataset.cuts)} if dataset.cuts else {}),
         },
         "panel": {
             "fingerprint": judged_on.fingerprint,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from srtlib.data.dataset import Dataset
+from srtlib.data.dataset import PARTS, Dataset
 from srtlib.extensions import look_up
 from srtlib.model.encoders import encoder_class
 from srtlib.model.flops import BatchShape, paper_total_flops, training_flops
@@ -76,9 +76,9 @@ def train(
     Raises DivergedError after ten bad steps in a row, naming the first, and where a validation finds numbers that are
     not finite; OSError where the store cannot be written; what was recorded before stays. Raises ValueError, before
     there is a run, for names that are not known, for an item encoder that lacks a parameter, and for data without a
-    training target.
+    training target, or without anybody to judge it on.
     """
-    _check(recipe, dataset)
+    _check(recipe, dataset, panel or dataset)
     config = config_of(dataset, recipe, panel, tuning)
     place = distributed.setup(pick_device(device))
     path = runs / run_id(config)
@@ -305,16 +305,21 @@ class Trainer:
         del state
 
 
-def _check(recipe: Recipe, dataset: Dataset) -> None:
+def _check(recipe: Recipe, dataset: Dataset, judged_on: Dataset) -> None:
     encoder_class(recipe.model)
     check_size(recipe.model)
     look_up(OBJECTIVES, recipe.train.objective, "objective")
     look_up(NEGATIVES, recipe.train.negatives, "negatives")
     if not dataset.n_targets:
-        raise ValueError(
-            f"{dataset.name} has no training target: no user has more than three interactions, of which the last two "
-            "are for validation and test; expected users with four or more"
+        why = (
+            f"no user has two interactions before the first of the cuts {dataset.cuts}; expected some"
+            if dataset.cuts
+            else "no user has more than three interactions, of which the last two are for validation and test; "
+            "expected users with four or more"
         )
+        raise ValueError(f"{dataset.name} has no training target: {why}")
+    for part in PARTS:
+        judged_on.with_target(part)
 
 
 @contextmanager

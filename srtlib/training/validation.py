@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from srtlib.data.dataset import Dataset, Split
+from srtlib.data.splitting import target_groups
 from srtlib.evaluation import Judgement, judge, metrics
 from srtlib.model.folder import items_table, write_card, write_items
 from srtlib.model.srt import SRT, NonFiniteError
@@ -92,6 +93,7 @@ class Judge:
             "test": tested.metrics(),
             "test_unseen": self._judge(best, "test", exclude_seen=True).metrics(),
             **({"test_part": self._by_part(tested)} if self.judged_on.parts else {}),
+            **(self._by_group(tested) if self.judged_on.cuts else {}),
             **provenance_of(device),
         }
         write_items(self.folder, items_table(self.judged_on, self.dataset), self.run.path.parent / "catalogues")
@@ -124,9 +126,20 @@ class Judge:
         return judge(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)
 
     def _by_part(self, found: Judgement) -> dict[str, float]:
-        """NDCG@10 over the users of each part of a pool."""
-        parts = self.judged_on.user_parts
-        return {part: metrics(found.ranks[parts == part])["ndcg@10"] for part in self.judged_on.parts}
+        """NDCG@10 over the users of each part of a pool that has some."""
+        parts = self.judged_on.with_target("test").user_parts
+        present = [part for part in self.judged_on.parts if (parts == part).any()]
+        return {part: metrics(found.ranks[parts == part])["ndcg@10"] for part in present}
+
+    def _by_group(self, found: Judgement) -> dict[str, dict[str, float]]:
+        """Of a split by time: metrics over the targets of each group of `target_groups`, and numbers of users."""
+        groups = target_groups(self.dataset, self.judged_on, "test")
+        alone = self.judged_on.held_out("test") & ~self.judged_on.has_target("test")
+        users = {"judged": found.ranks >= 1, **groups, "without_history": alone}
+        return {
+            "test_users": {name: int(mask.sum()) for name, mask in users.items()},
+            **{f"test_{name}": metrics(found.ranks[mask]) for name, mask in groups.items() if mask.any()},
+        }
 
 
 def _best(name: str, values: list[float]) -> float:

@@ -48,6 +48,50 @@ def test_both_rankings_are_told_apart_wherever_numbers_are_printed(
     assert capsys.readouterr().err == f"srt: both models are {one}; expected two\n"
 
 
+def test_a_split_by_time_is_trained_on_and_judged_by(
+    timed_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuts = ["--cuts", "2001-10-05", "2001-10-16"]
+    assert main(["train", timed_folder, *SMALL, *cuts, "--runs", str(tmp_path), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    model = str(next(tmp_path.glob("*/model")))
+    judged = ["--dataset", timed_folder, "--json"]
+    assert main(["evaluate", "--model", model, *judged, *cuts]) == 0
+    said = capsys.readouterr()
+    assert not said.err
+    rows = {(row["ranking"], row["targets"]): row for row in json.loads(said.out)}
+    for ranking, part in (("all items", "test"), ("new items", "test_unseen")):
+        assert {name: rows[ranking, "all"][name] for name in summary[part]} == pytest.approx(summary[part])
+    assert rows["all items", "warm"]["ndcg@10"] == pytest.approx(summary["test_warm"]["ndcg@10"])
+    assert main(["compare", model, "amazon-small", *judged, *cuts, "--resamples", "10"]) == 0
+    assert json.loads(capsys.readouterr().out)[0][model] == pytest.approx(summary["test"]["ndcg@5"])
+    assert main(["evaluate", "--model", model, *judged]) == 0
+    assert "or their split" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cuts", "said"),
+    [
+        (["0.9", "0.8"], "cuts 0.9 0.8: the second must be above the first"),
+        (["0.8", "2001-10-05"], "cuts 0.8 2001-10-05: expected two shares"),
+        (["2001-10-05", "2040-01-01"], "leave nothing to test on; its times run from"),
+    ],
+)
+def test_cuts_that_do_not_fit_are_one_line(
+    timed_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], cuts: list[str], said: str
+) -> None:
+    store = tmp_path / "runs"
+    assert main(["train", timed_folder, *SMALL, "--cuts", *cuts, "--runs", str(store)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not store.exists()
+
+
+def test_places_are_not_split_by_time(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", folder, *SMALL, "--cuts", "0.8", "0.9", "--runs", str(tmp_path)]) == 1
+    assert "are places in their sequences; a split by time needs real times\n" in capsys.readouterr().err
+
+
 def both(printed: str) -> dict[str, dict[str, float]]:
     """What `srt evaluate` says of each ranking, as far as a run's summary has it."""
     return {
@@ -83,7 +127,7 @@ def test_evaluate_says_where_the_data_are_not_those_of_the_training(
     said = (
         r"srt: the {} of {} \(fingerprint \w+\) are not those that the model was trained on \(tied, fingerprint \w+\)\n"
     )
-    assert re.fullmatch(said.format("interactions", "tied"), other.err)
+    assert re.fullmatch(said.format("interactions, or their split,", "tied"), other.err)
     items = Path(tied) / "items.parquet"
     table = pd.read_parquet(items)
     table.assign(title="new " + table["title"]).to_parquet(items)

@@ -47,6 +47,13 @@ def test_popularity_ranks_are_those_of_counting(dataset: Dataset, split: str, ex
     assert score_ranks(popularity(dataset), dataset, split, exclude_seen, batch=7).tolist() == expected
 
 
+def test_users_without_a_target_are_left_out(timed: Dataset) -> None:
+    judged = timed.with_target("test")
+    scores = timed.train_counts
+    expected = [1 + (scores > scores[i]).sum() + ((scores == scores[i]).sum() - 1) / 2 for i in judged.targets("test")]
+    assert score_ranks(popularity(timed), timed, "test").tolist() == expected
+
+
 def test_co_occurrence_counts_shared_training_histories(dataset: Dataset) -> None:
     together: Counter[tuple[int, int]] = Counter()
     for sequence in sequences(dataset):

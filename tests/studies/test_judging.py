@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from srtlib.data.dataset import Dataset
+from srtlib.data.splitting import target_groups
 from srtlib.evaluation import Judgement, evaluate, judge
 from srtlib.model.making import new_model
 from srtlib.model.packing import Layout
@@ -50,6 +51,30 @@ def test_a_model_is_assessed_in_both_rankings(models: dict[str, SRT], dataset: D
             offers = [item for offer in offers_by_hand(model, dataset, split, k, new) for item in offer]
             assert row[f"popularity@{k}"] == pytest.approx(dataset.train_counts[offers].mean(), rel=0.02)
             assert row[f"coverage@{k}"] == pytest.approx(len(set(offers)) / 40, abs=0.03)  # equal titles tie
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_split_by_time_has_a_row_for_each_group_of_targets(timed: Dataset, split: Any) -> None:
+    params = ModelParams(d_model=8, n_layers=1, max_len=10, vocab_size=200)
+    models = {f"seed {seed}": new_model(params, timed, seed=seed).eval() for seed in range(2)}
+    table = judging.assess(models["seed 0"], timed, split, ks=(5,)).set_index(["ranking", "targets"])
+    groups = target_groups(timed, timed, split)
+    judged = timed.with_target(split)
+    for ranking, new in (("all items", False), ("new items", True)):
+        ranks = judge(models["seed 0"], timed, split, exclude_seen=new).ranks
+        masks = {"all": np.full(judged.n_users, True), **{name: mask for name, mask in groups.items() if mask.any()}}
+        assert table.loc[ranking].index.tolist() == list(masks)
+        for name, mask in masks.items():
+            row = table.loc[(ranking, name)]
+            assert row["users"] == mask.sum()
+            assert row["hr@5"] == pytest.approx((ranks[mask] <= 5).mean())
+        offers = offers_by_hand(models["seed 0"], judged, split, 5, new)
+        items = [item for offer in offers for item in offer]
+        assert table.loc[(ranking, "all"), "popularity@5"] == pytest.approx(timed.train_counts[items].mean(), rel=0.02)
+    compared = judging.compare(models, timed, split, ks=(5,), n_resamples=50)
+    assert compared["seed 0"].iloc[0] == pytest.approx(table.loc[("all items", "all"), "ndcg@5"])
+    by = judging.by_group(models, timed, split)
+    assert by.groupby(["model", "ranking", "by"])["users"].sum().unique().tolist() == [judged.n_users]
 
 
 def test_differences_are_of_the_same_users(models: dict[str, SRT], dataset: Dataset) -> None:

@@ -9,10 +9,20 @@ import pandas as pd
 import pytest
 
 from srtlib import runs
+from srtlib.data.loading import load_dataset
 from srtlib.params import Grid, Scaling
+from srtlib.protocols import parse_cuts
 from srtlib.studies.experiments import Experiment
 from srtlib.studies.processes import Worker
-from srtlib.studies.sweeping import SweepError, grid_experiments, grid_table, scaling_experiments, subsets, sweep
+from srtlib.studies.sweeping import (
+    SweepError,
+    expected_costs,
+    grid_experiments,
+    grid_table,
+    scaling_experiments,
+    subsets,
+    sweep,
+)
 
 STUDY = Scaling.model_validate(
     {
@@ -39,6 +49,19 @@ def test_a_study_is_a_grid_and_runs_once(folder: str, tmp_path: Path, monkeypatc
     assert first["panel_n_items"].nunique() == first["panel_fingerprint"].nunique() == 1
     monkeypatch.setattr(Worker, "start", lambda *_: pytest.fail("ran again"))
     pd.testing.assert_frame_equal(sweep(experiments, tmp_path), first)
+
+
+def test_a_study_may_be_split_by_time(timed_folder: str, tmp_path: Path) -> None:
+    by_time = STUDY.model_copy(update={"cuts": parse_cuts([0.5, 0.8])})
+    both = scaling_experiments(STUDY, timed_folder)[:1], scaling_experiments(by_time, timed_folder)[:1]
+    table = sweep([*both[0], *both[1]], tmp_path, workers=1)
+    assert table["cuts"].fillna("").tolist() == ["", "0.5 0.8"]
+    assert table["n_interactions"].nunique() == 1
+    data = load_dataset(timed_folder, cuts=by_time.cuts)
+    assert table["n_targets"].iloc[1] == data.n_targets == subsets(by_time, timed_folder)["n_targets"].iloc[-1]
+    panel = data.panel(30).with_target("test")
+    assert table["test_users_judged"].iloc[1] == panel.n_users
+    assert len(expected_costs(scaling_experiments(by_time, timed_folder), tmp_path, workers=1)) == 5
 
 
 def test_runs_planned_for_a_budget_end_there(folder: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import multiprocessing
 import runpy
 import sys
 import time
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest.mock import Mock
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from srtlib import runs
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
-from srtlib.evaluation import Judgement, evaluate
+from srtlib.evaluation import Judgement, evaluate, judge, metrics
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Recipe, TrainParams
@@ -49,6 +50,66 @@ def test_training_learns_and_records(dataset: Dataset, recipe: Recipe, tmp_path:
     assert row["dataset_fingerprint"] == dataset.fingerprint
     assert row["params_total"] == sum(p.numel() for p in model.parameters())
     assert not (tmp_path / row["run_id"] / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("supervise", ["all", "last"])
+def test_what_comes_after_the_first_cut_teaches_nothing(
+    timed: Dataset, recipe: Recipe, tmp_path: Path, supervise: str
+) -> None:
+    """With every later interaction replaced by another, each step of the training is the same."""
+    assert timed.before is not None
+    place = np.arange(timed.n_interactions) - np.repeat(timed.offsets[:-1], np.diff(timed.offsets))
+    is_later = place >= np.repeat(timed.before[:, 0], np.diff(timed.offsets))
+    other = replace(timed, items=np.where(is_later, (timed.items + 7) % timed.n_items, timed.items).astype(np.int32))
+    curves = {}
+    for data in (timed, other):
+        store = tmp_path / data.fingerprint
+        _, summary = train(with_train(recipe, supervise=supervise), data, store)
+        assert summary["targets_seen"] == 3 * timed.n_targets
+        curves[data.fingerprint] = runs.curves(store)
+    one, two = curves.values()
+    assert one["train_loss"].tolist() == two["train_loss"].tolist()
+    assert one["valid_ndcg@5"].tolist() != two["valid_ndcg@5"].tolist()
+
+
+def test_a_split_by_time_tells_apart_what_training_has_not_seen(timed: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    sample = timed.sample_users(n_users=25)
+    model, summary = train(recipe, sample, tmp_path, panel=timed)
+    judged = timed.with_target("test")
+    ranks = judge(model, timed, "test").ranks
+    seen_users = {u for u, a, b in zip(sample.user_ids, sample.offsets, sample.train_ends, strict=False) if a < b}
+    seen_items = set(sample.catalogue["item_id"][sample.train_counts > 0])
+    ids = timed.catalogue["item_id"]
+    pairs = list(zip(judged.user_ids, ids.iloc[judged.targets("test")], strict=True))
+    groups = {
+        "warm": [user in seen_users and item in seen_items for user, item in pairs],
+        "cold_users": [user not in seen_users for user, _ in pairs],
+        "cold_items": [item not in seen_items for _, item in pairs],
+    }
+    late = timed.history_ends("test") == timed.offsets[:-1]
+    assert summary["test_users"] == {
+        "judged": judged.n_users,
+        **{name: sum(mask) for name, mask in groups.items()},
+        "without_history": late.sum(),
+    }
+    assert min(summary["test_users"][name] for name in ("warm", "cold_users")) > 0
+    for name, mask in groups.items():
+        assert summary.get(f"test_{name}") == (metrics(ranks[mask]) if any(mask) else None)
+    row = runs.table(tmp_path).iloc[0]
+    assert row["cuts"] == "0.5 0.8"
+    assert row["test_warm_ndcg@5"] == summary["test_warm"]["ndcg@5"]
+    card = (tmp_path / row["run_id"] / "model" / "README.md").read_text()
+    assert f"by time, cuts 0.5 0.8; {judged.n_users} users have a test target" in card
+
+
+def test_nobody_to_judge_a_run_on_is_said_before_there_is_one(timed: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+    only_early = timed.without_users(timed.with_target("test"))
+    with pytest.raises(ValueError, match="timed: no user has a test target with a history before it"):
+        train(recipe, only_early, tmp_path)
+    starts_late = replace(timed, before=np.minimum(np.array(timed.before), 1))
+    with pytest.raises(ValueError, match=r"no user has two interactions before the first of the cuts 0\.5 0\.8"):
+        train(recipe, starts_late, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

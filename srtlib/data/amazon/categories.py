@@ -94,7 +94,10 @@ def _folder(category: str) -> Path:
 
 def _downloaded(category: str, raw: Path) -> tuple[Path, Path]:
     files = [place.format(category) for place in (CORE, METADATA)]
-    ratings, metadata = (download_file([f"{host}/{file}" for host in HOSTS], raw / file) for file in files)
+    advice = "put it there by hand, or use --raw"
+    ratings, metadata = (
+        download_file([f"{host}/{file}" for host in HOSTS], raw / file, advice=advice) for file in files
+    )
     return ratings, metadata
 
 
