@@ -11,8 +11,7 @@ import pytest
 from srtlib.paths import project_root
 
 BOOK = project_root() / "book"
-TO_DO = {"recipe", "transfer"}  # figures without captions, headings twice
-NOTEBOOKS = sorted(path for path in BOOK.glob("*.ipynb") if path.stem not in TO_DO)
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 PAGES = [*NOTEBOOKS, *sorted(BOOK.glob("*.md"))]
 
 
