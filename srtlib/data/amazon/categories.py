@@ -22,8 +22,8 @@ from filelock import FileLock
 from ibis import _
 from tqdm import tqdm
 
-from srtlib.data.download import download_file
 from srtlib.data.amazon.making import COUNTS, checked, describe, fingerprint, make, write_counts
+from srtlib.data.download import download_file
 from srtlib.data.engines import expressions
 from srtlib.data.engines.engine import Engine, connect
 from srtlib.data.statistics import read_counts, tidy
