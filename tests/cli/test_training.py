@@ -213,7 +213,7 @@ def test_a_sweep_with_a_failing_experiment_finishes_the_others_and_exits_1(
     error = capsys.readouterr().err
     assert "srt: 1 of 3 experiments failed: run " in error
     assert len(runs.finished(store)) == 2
-    summaries = [runs.read_summary(path) for path in store.iterdir()]
+    summaries = [runs.read_summary(path.parent) for path in store.glob("*/summary.json")]
     (failed,) = [summary for summary in summaries if summary["status"] == "failed"]
     assert failed["error"].startswith("Traceback")
 
@@ -272,4 +272,4 @@ def test_train_from_a_model(folder: str, model: str, tmp_path: Path, capsys: pyt
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     (first, *_) = json.loads(capsys.readouterr().out)
-    assert first.keys() == {"name", "encoder", "d_model", "n_layers", "text_model", "trained_on", "mb"}
+    assert first.keys() == {"name", "encoder", "d_model", "n_layers", "text_model", "trained_on", "mb", "where"}

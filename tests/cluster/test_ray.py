@@ -66,7 +66,7 @@ def test_a_failing_experiment_finishes_the_others_and_exits_1(
     assert main(command) == 1
     assert "srt: 1 of 3 experiments failed: run " in capsys.readouterr().err
     assert len(runs.finished(tmp_path / "runs")) == 2
-    summaries = [runs.read_summary(path) for path in (tmp_path / "runs").iterdir()]
+    summaries = [runs.read_summary(path.parent) for path in (tmp_path / "runs").glob("*/summary.json")]
     (failed,) = [summary for summary in summaries if summary["status"] == "failed"]
     assert failed["error"].startswith("Traceback")
 

@@ -100,7 +100,7 @@ def test_sasrec_has_a_vector_per_item_and_learns(dataset: Dataset, tmp_path: Pat
     assert summary["test"] == evaluate(model, dataset)
     by_chance = 1 / dataset.n_items * sum(1 / np.log2(1 + r) for r in range(1, 11))
     assert summary["test"]["ndcg@10"] > 3 * by_chance
-    reloaded = SRT.from_pretrained(next(tmp_path.iterdir()) / "model")
+    reloaded = SRT.from_pretrained(next(tmp_path.glob("*/model")))
     assert evaluate(reloaded, dataset) == summary["test"]
 
 

@@ -103,7 +103,7 @@ def test_a_method_moves_what_it_trains_and_nothing_else(
     before = {name: p.clone() for name, p in pretrained.state_dict().items()}
     params = TUNE.model_copy(update={"eval_every": 2})  # the last weights are the ones kept
     fine_tune(pretrained, other, tmp_path, params, method, options, source=dataset)
-    (run,) = tmp_path.iterdir()
+    (run,) = (path.parent for path in tmp_path.glob("*/summary.json"))
     assert all(torch.equal(p, before[name]) for name, p in pretrained.state_dict().items()), "the original is kept"
     assert moved(pretrained, SRT.from_pretrained(run / "model")) == trained
 
@@ -181,7 +181,7 @@ def test_patience_stops_early_and_keeps_the_best(other: Dataset, tmp_path: Path)
     params = TUNE.model_copy(update={"epochs": 40, "patience": 2, "learning_rate": 0.05})
     model = ModelParams(d_model=8, n_layers=1, vocab_size=200)
     best, summary = train(Recipe(name="x", model=model, train=params), other, tmp_path)
-    (run,) = tmp_path.iterdir()
+    (run,) = (path.parent for path in tmp_path.glob("*/summary.json"))
     values = pd.read_json(run / "metrics.jsonl", lines=True)["valid_ndcg@5"]
     assert len(values) < 40
     assert int(values.idxmax()) == len(values) - 1 - 2, "two validations after the best one"

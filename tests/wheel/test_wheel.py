@@ -81,7 +81,7 @@ def test_released_models_come_along(installed: Installed) -> None:
 
 def test_train_then_evaluate(installed: Installed) -> None:
     installed.run("srt", "train", "synthetic", "--set", "epochs=1", "--d-model", "16", "--n-layers", "1")
-    (run,) = (installed.folder / "out" / "runs").iterdir()
+    (run,) = (path.parent for path in (installed.folder / "out" / "runs").glob("*/summary.json"))
     assert (run / "model" / "config.json").is_file()
     assert list((installed.folder / ".cache" / "srtlib").iterdir()), "caches are in the user's cache folder"
     installed.run("srt", "evaluate", "--model", str(run / "model"), "--dataset", "synthetic")
