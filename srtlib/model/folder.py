@@ -3,14 +3,14 @@
     config.json         format, parameters, the tokenizer's SHA-256, and what the model was trained on
     model.safetensors   weights, with their SHA-256 and that of config.json in the header
     tokenizer.json      where the item encoder needs one
-    items.parquet       item_id, title, brand, categories, count, and vector where items have one; runs of a store
-                        that have the same catalogue share one file, by hard links
+    items.parquet       item_id, title, brand, categories, count, and vector where items have one
     README.md           the model card
     SHA256SUMS          of all these but the card, once the folder is complete (`sha256sum -c` reads it)
     search/             vectors of a large catalogue and the index over them (`srtlib.serving.vectors`); may be deleted
 
-It is complete by itself: copied to another machine, it recommends. Nothing in it is executed, and every file is checked
-when it is read. A folder written before there were checksums loads too.
+Runs of a store that have the same catalogue share one file of it, by hard links. The folder is complete by itself:
+copied to another machine, it recommends. Nothing in it is executed, and every file is checked when it is read. A folder
+written before there were checksums loads too.
 """
 
 import hashlib
