@@ -78,10 +78,7 @@ def timed(timed_tables: tuple[pd.DataFrame, pd.DataFrame], _home: Path) -> Datas
 @pytest.fixture(scope="session")
 def timed_folder(tmp_path_factory: pytest.TempPathFactory, timed_tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
     """Its tables as a folder."""
-    path = tmp_path_factory.mktemp("timed")
-    for table, stem in zip(timed_tables, ("interactions", "items"), strict=True):
-        table.to_parquet(path / f"{stem}.parquet")
-    return str(path)
+    return _folder_of(timed_tables, tmp_path_factory.mktemp("timed"))
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +89,10 @@ def dataset(tables: tuple[pd.DataFrame, pd.DataFrame], _home: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
     """The same as a folder of Parquet files."""
-    path = tmp_path_factory.mktemp("data")
+    return _folder_of(tables, tmp_path_factory.mktemp("data"))
+
+
+def _folder_of(tables: tuple[pd.DataFrame, pd.DataFrame], path: Path) -> str:
     for table, stem in zip(tables, ("interactions", "items"), strict=True):
         table.to_parquet(path / f"{stem}.parquet")
     return str(path)

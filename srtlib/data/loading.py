@@ -38,14 +38,8 @@ SYNTHETIC_USERS = 40_000
 TABLES = ("interactions", "items")
 POOLED = "pooled.json"  # in the folder of a pool (srtlib.data.pooling): its parts and their fingerprints
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-RESERVED = (
-    *SYNTHETIC,
-    "cache",
-    "published",
-    "published_runs",
-    "amazon",
-    "amazon-2023",
-)  # what stands for something else already
+# what stands for something else already
+RESERVED = (*SYNTHETIC, "cache", "published", "published_runs", "amazon", "amazon-2023")
 RECORD = "imported.json"  # in a folder that was imported or pooled: hashes of what it was made from, and of its files
 
 

@@ -258,7 +258,7 @@ def _share(path: Path, shared: Path) -> None:
         shared.mkdir(exist_ok=True)
         os.link(source, aside)
         aside.replace(link)
-        for other in shared.iterdir():
+        for other in shared.glob(f"{'[0-9a-f]' * 64}{path.suffix}"):  # a user may keep files of their own there
             if other.stat().st_nlink == 1:
                 other.unlink()
 

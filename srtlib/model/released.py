@@ -35,11 +35,12 @@ def released_models() -> pd.DataFrame:
     >>> "amazon-small" in released_models()["name"].tolist()
     True
     """
-    rows = [_about(name, folder) for name, folder in _here().items()]
-    absent = {name: pins for name, pins in released_pins().items() if name not in _here()}
+    here = _here()
+    rows = [_about(name, folder) for name, folder in here.items()]
     rows += [
         {"name": name, "mb": round(pins[WEIGHTS].bytes / 1e6, 1), "where": f"srt models pull {name}"}
-        for name, pins in absent.items()
+        for name, pins in released_pins().items()
+        if name not in here
     ]
     columns = ["name", "encoder", "d_model", "n_layers", "text_model", "trained_on", "mb", "where"]
     table = pd.DataFrame(rows, columns=columns, dtype=object)

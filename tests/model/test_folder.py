@@ -309,6 +309,15 @@ def test_a_catalogue_that_no_run_has_any_more_goes(dataset: Dataset, tmp_path: P
     assert left.samefile(tmp_path / "b" / "model" / "items.parquet")
 
 
+def test_a_users_own_files_in_a_folder_of_that_name_stay(dataset: Dataset, tmp_path: Path) -> None:
+    own = [tmp_path / "catalogues" / name for name in ("items.parquet", "a" * 64 + ".csv", "0" * 63 + ".parquet")]
+    own[0].parent.mkdir()
+    for path in own:
+        path.write_bytes(b"mine")
+    write_run(tmp_path, "a", items_table(dataset, dataset), dataset)
+    assert [path.read_bytes() for path in own] == [b"mine"] * 3
+
+
 def test_nothing_is_linked_to_a_shared_file_that_is_damaged(dataset: Dataset, tmp_path: Path) -> None:
     items = items_table(dataset, dataset)
     first = write_run(tmp_path, "a", items, dataset)
