@@ -77,7 +77,7 @@ def summary(module: str, name: str) -> str:
     body = ast.parse(analyzer.code).body
     named = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name]
     written = ast.get_docstring(named[-1]) if named else values.get(name)
-    return re.split(r"(?<=[.:;])\s|\n\n", " ".join((written or "").split("\n\n")[0].split()))[0].rstrip(".:;")
+    return re.split(r"\.\s", " ".join((written or "").split("\n\n")[0].split()))[0].rstrip(".:;")
 
 
 def _section(block: re.Match[str]) -> str:
