@@ -16,7 +16,7 @@ CHECK := import sys; sys.tracebacklimit = 0; \
   load_params(size); load_dataset(dataset, seed=int(seed))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scaling test coverage test-cluster test-wheel book test-book design frontier models format lint clean
+.PHONY: help setup scaling test coverage test-cluster test-wheel book book-fast test-book design frontier models format lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,19 @@ test-cluster: setup ## install the extras for clusters, and test them on small o
 test-wheel: setup ## test the package as it is installed elsewhere
 	$(BIN)/pytest tests/wheel $(ARGS)
 
-book: setup ## build the book into _build/html
+# What notebooks are executed with; a folder is newer when a file of it comes or goes ("models" by itself is a target).
+CODE := $(shell find $(addsuffix /.,srtlib params results models datasets) -not -path '*__pycache__*')
+
+book: setup ## build the book into _build/html, every notebook executed anew
+	@mkdir -p _build && touch _build/.executed
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
+
+# A build that fails leaves nothing to build on: its warnings would not come again.
+book-fast: setup _build/.executed ## build again what has changed; a change in the library or in recorded runs executes every notebook
+	$(BIN)/jupyter-book build . -W -n --keep-going || { rm -rf _build/.doctrees; exit 1; }
+
+_build/.executed: $(CODE)
+	@mkdir -p _build && touch book/*.ipynb book/api/*.md $@
 
 test-book: setup ## open every page of the built book in a browser (Chromium, where there is one) [ARGS]
 	$(BIN)/pytest tests/browser $(ARGS)

@@ -186,19 +186,34 @@ def test_table_of_contents_names_every_notebook_and_only_files_that_exist() -> N
     assert {f"book/{path.stem}" for path in NOTEBOOKS} <= set(files)
 
 
-def test_library_reference_has_a_page_for_every_wing() -> None:
-    wings = {path.parent.name for path in (ROOT / "srtlib").glob("*/__init__.py")}
-    assert {path.stem for path in (ROOT / "book" / "api").glob("*.md")} == wings | {"core"}
+def test_the_front_page_lists_the_pages_in_the_order_of_the_sidebar_under_their_own_names() -> None:
+    files = [chapter["file"] for part in read_yaml("_toc.yml")["parts"] for chapter in part["chapters"]]
+    front = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(.*?)\]\((.*?)\.(?:md|ipynb)\) \|", front, flags=re.MULTILINE)
+    assert [f"book/{page}" for _, page in rows] == [file for file in files if "/api/" not in file]
+    assert {name for name, _ in rows} == {""}, "a link without words bears the name of the page"
+
+
+def test_every_module_and_every_public_name_has_its_entry_in_the_library_reference() -> None:
+    reference = runpy.run_path(str(ROOT / "book" / "_ext" / "reference.py"))
+    shown = [module for block in reference["blocks"]() for module in reference["modules"](*block)]
+    public = [path for path in modules() if not path.stem.startswith("_")]
+    assert sorted(shown) == sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in public)
+    packages = [".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("srtlib/**/__init__.pyi")]
+    offered = [(module, name) for package in packages for name, module in reference["public_names"](package).items()]
+    assert offered
+    assert [at for at in offered if at[0] not in shown or not reference["summary"](*at)] == [], "not documented"
 
 
 def test_the_figure_of_the_readme_shows_the_recorded_runs(tmp_path: Path) -> None:
     """It names the runs that it was drawn from; `make frontier` draws it anew."""
     script = runpy.run_path(str(ROOT / "book" / "_ext" / "frontier.py"))
     script["draw"](tmp_path / "frontier.svg")
-    stored = (ROOT / "book" / "_static" / "frontier.svg").read_text(encoding="utf-8")
-    assert f"<dc:description>{script['source']()}</dc:description>" in stored
-    assert (tmp_path / "frontier.svg").read_text(encoding="utf-8").count("<path") == stored.count("<path")
-    assert "book/_static/frontier.svg" in (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("frontier.svg", "frontier-dark.svg"):
+        stored = (ROOT / "book" / "_static" / name).read_text(encoding="utf-8")
+        assert f"<dc:description>{script['source']()}</dc:description>" in stored
+        assert (tmp_path / name).read_text(encoding="utf-8").count("<path") == stored.count("<path")
+        assert f'"book/_static/{name}"' in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_design_is_small_and_has_no_circle() -> None:

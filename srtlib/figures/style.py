@@ -20,6 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 Arguments = ParamSpec("Arguments")
 
+#: What an axis says for a column.
 LABELS = {
     "flops": "training compute [FLOP]",
     "flops_paper": "training compute, the paper's count [FLOP]",
@@ -44,6 +45,7 @@ LABELS = {
     "pretrain_interactions": "interactions of pre-training",
     "share": "share of the target's users",
 }
+#: Matplotlib's settings.
 STYLE: Any = {
     "figure.figsize": (6.0, 4.5),
     "figure.dpi": 120,

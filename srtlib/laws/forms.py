@@ -169,6 +169,7 @@ def _data_constrained(theta: Array, x: Inputs, sign: int) -> tuple[Array, Array]
 
 _SHIFT_N = {"A": ("alpha", "N", 1)}
 
+#: Every form under its name; others are added to it (see the page Extending).
 FORMS: dict[str, Form] = {
     form.name: form
     for form in (
