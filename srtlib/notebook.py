@@ -16,16 +16,23 @@ HEADINGS = {
     "catalogue_bytes": "its arrays [byte]",
     "cpu_s": "processor time [s]",
     "flops_paper": "the paper's count [FLOP]",
+    "flops_per_step": "FLOP per step",
+    "item_popularity_p50": "popularity, median",
     "n_items": "items",
     "n_users": "users",
     "params_non_embedding": "without embeddings",
+    "ndcg": "NDCG",
+    "ndcg@10": "NDCG@10",
     "peak_bytes": "peak memory [byte]",
     "rmse": "RMSE",
     "rmse_held_out": "RMSE, held out",
+    "sequence_length_max": "longest sequence",
+    "sequence_length_p50": "sequence, median",
+    "srtlib_cpu_s": "srtlib's time [s]",
     "targets_per_s": "targets/s",
 }
 COUNTS = {"params", "N", "D", "more", "tokens", "bytes", "peak", "catalogue"}
-NAMES = {"benchmark", "cost", "form", "law", "parameter"}  # columns of names that a program gave
+NAMES = {"benchmark", "cost", "form", "law", "parameter", "statistic"}  # columns of names that a program gave
 
 
 def readable(table: pd.DataFrame, level: str = "", percent: Sequence[str] = ()) -> pd.DataFrame:
@@ -80,7 +87,7 @@ def _with_intervals(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 def _words(name: object) -> str:
-    return HEADINGS.get(str(name), str(name).replace("_", " "))
+    return "" if name is None else HEADINGS.get(str(name), str(name).replace("_", " "))
 
 
 def _text(value: object, column: str, percent: bool = False) -> str:
@@ -91,7 +98,7 @@ def _text(value: object, column: str, percent: bool = False) -> str:
     """
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "–"
     if not isinstance(value, int | float | np.number):
         return _words(value) if column in NAMES else str(value)

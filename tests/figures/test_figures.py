@@ -178,6 +178,9 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "scaling, by set": lambda: figures.scaling_by_set(make_authors(), make_authors().query("run_id == 'r2'")),
         "data": lambda: figures.data_scaling(points, predicted="predicted"),
         "effects": lambda: figures.paired_effects(pairs, runs.summarise_effects(pairs), "layers"),
+        "funnel": lambda: figures.funnel(
+            pd.DataFrame({"stage": ["in the file", "user not in a transfer set"], "ratings": [96_173, 43_408]})
+        ),
         "groups": lambda: figures.quality_by_group(make_groups()),
         "agreement": lambda: figures.observed_vs_predicted(points, kind="dataset"),
         "hold-out": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.012, 0.003])),
