@@ -17,6 +17,7 @@ HEADINGS = {
     "cpu_s": "processor time [s]",
     "flops_paper": "the paper's count [FLOP]",
     "flops_per_step": "FLOP per step",
+    "hr@10": "HR@10",
     "item_popularity_p50": "popularity, median",
     "n_items": "items",
     "n_users": "users",
