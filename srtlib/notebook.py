@@ -3,11 +3,123 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from srtlib.figures.style import LABELS, short
 from srtlib.paths import project_root
 
 CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
+HEADINGS = {
+    **{name: text.replace("training compute", "compute").removesuffix(", all items") for name, text in LABELS.items()},
+    "C": "compute [FLOP]",
+    "catalogue_bytes": "its arrays [byte]",
+    "cpu_s": "processor time [s]",
+    "flops_paper": "the paper's count [FLOP]",
+    "flops_per_step": "FLOP per step",
+    "hr@10": "HR@10",
+    "item_popularity_p50": "popularity, median",
+    "n_items": "items",
+    "n_users": "users",
+    "params_non_embedding": "without embeddings",
+    "ndcg": "NDCG",
+    "ndcg@10": "NDCG@10",
+    "peak_bytes": "peak memory [byte]",
+    "rmse": "RMSE",
+    "rmse_held_out": "RMSE, held out",
+    "sequence_length_max": "longest sequence",
+    "sequence_length_p50": "sequence, median",
+    "srtlib_cpu_s": "srtlib's time [s]",
+    "targets_per_s": "targets/s",
+}
+COUNTS = {"params", "N", "D", "more", "tokens", "bytes", "peak", "catalogue"}
+NAMES = {"benchmark", "cost", "form", "law", "parameter", "statistic"}  # columns of names that a program gave
+
+
+def readable(table: pd.DataFrame, level: str = "", percent: Sequence[str] = ()) -> pd.DataFrame:
+    """A table for readers: words for the names of columns, numbers to three digits, the first column in bold.
+
+    Args:
+        table: what to show. Integers are shown whole, but numbers of parameters and bytes and the counts that a law
+            predicts, N and D, as people write them; truth values as yes or no; low and high in one column, as an
+            interval. Columns of empty texts are left out.
+        level: what to call the numbers of a pivot table.
+        percent: columns of shares.
+
+    Returns:
+        A table of texts; a running index gives way to the first column.
+
+    >>> readable(pd.DataFrame({"d_model": [64], "valid_ndcg@5": [0.04], "flops": [4.130552e17], "at_bound": [True]}))
+    width validation NDCG@5 compute [FLOP] at bound
+    64               0.0400    4.13 × 10¹⁷      yes
+    """
+    if table.index.name is None and pd.api.types.is_integer_dtype(table.index):
+        table = table.set_index(table.columns[0])
+    columns = {name: [_text(value, str(name), name in percent) for value in table[name]] for name in table}
+    index = [_text(value, str(table.index.name)) for value in table.index]
+    shown = pd.DataFrame(columns, index=pd.Index(index, name=_words(table.index.name)))
+    if table.columns.name is None:
+        shown = _with_intervals(shown).rename(columns=_words)
+        shown.columns.name, shown.index.name = shown.index.name, None
+        return shown.loc[:, (shown != "").any()]
+    names = [f"{name:,g}" if isinstance(name, float) else _text(name, "") for name in table.columns]
+    return shown.set_axis(pd.Index(names, name=_words(level or table.columns.name)), axis=1)
+
+
+def without_shared(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """A table without the columns in which all of its rows agree, and what these say.
+
+    >>> without_shared(pd.DataFrame({"system": ["a", "b"], "repeats": [3, 3]}))[0]
+    'in every row: repeats 3'
+    """
+    shared = table.columns[(table.astype(str).nunique() == 1) & (len(table) > 1)]
+    said = ", ".join(f"{_words(name)} {_text(table[name].iloc[0], name)}" for name in shared)
+    return f"in every row: {said}", table.drop(columns=shared)
+
+
+def _with_intervals(shown: pd.DataFrame) -> pd.DataFrame:
+    """Two columns of bounds as one."""
+    for name in [str(column).removesuffix("low") for column in shown if str(column).endswith("low")]:
+        if f"{name}high" in shown:
+            low, high = shown[f"{name}low"], shown.pop(f"{name}high")
+            shown[f"{name}low"] = [f"{a} to {b}" if a != "–" else a for a, b in zip(low, high, strict=True)]
+            shown = shown.rename(columns={f"{name}low": f"{_words(name[:-1])}, interval".removeprefix(", ")})
+    return shown
+
+
+def _words(name: object) -> str:
+    return "" if name is None else HEADINGS.get(str(name), str(name).replace("_", " "))
+
+
+def _text(value: object, column: str, percent: bool = False) -> str:
+    """One cell.
+
+    >>> [_text(v, "x") for v in (0.123456, 12345, 1.5e-9, float("inf"), float("nan"), 0.0, None)]
+    ['0.123', '12,345', '1.5 × 10⁻⁹', 'no bound', '–', '0', '–']
+    """
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    if not isinstance(value, int | float | np.number):
+        return _words(value) if column in NAMES else str(value)
+    return f"{value:.1%}" if percent else _number(float(value), isinstance(value, int | np.integer), column)
+
+
+def _number(number: float, whole: bool, column: str) -> str:
+    if np.isinf(number):
+        return "no bound"
+    if column.split("_")[0] in COUNTS and 1 <= abs(number) < 1e15:
+        return short(number)
+    if (whole and abs(number) < 1e9) or number == 0:
+        return f"{number:,.0f}"
+    if 1e-4 <= abs(number) < 1e6:
+        return f"{float(f'{number:.3g}'):,.0f}" if abs(number) >= 100 else f"{number:#.3g}"
+    mantissa, power = f"{number:.2e}".split("e")
+    return f"{float(mantissa):g} × 10{str(int(power)).translate(_RAISED)}"
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def check_parameters(namespace: Mapping[str, object], *known: str) -> None:

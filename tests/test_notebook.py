@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from srtlib import notebook
@@ -29,3 +31,50 @@ def test_a_benchmark_that_was_not_run_says_how_to(tmp_path: Path) -> None:
         "not measured yet": ["python benchmarks/memory.py records it"]
     }
     assert notebook.conditions(["memory"], tmp_path).empty
+
+
+def test_a_readable_table_has_words_and_three_digits() -> None:
+    table = pd.DataFrame(
+        {
+            "form": ["log_linear", "sigmoid"],
+            "n_targets": [1_234_567, 8],
+            "params_total": [10_769_408, 300],
+            "flops": [5.317688e12, np.inf],
+            "effect": [-0.24812, np.nan],
+            "test_ndcg@5": [0.03, 0.000123456],
+            "low": [-0.3, np.nan],
+            "high": [-0.2, np.nan],
+            "N": [1e6, 2e6],
+            "N_low": [9e5, 1.0],
+            "N_high": [2e6, np.inf],
+            "reason": ["", ""],
+        },
+        index=[7, 3],
+    )
+    shown = notebook.readable(table, percent=["effect", "low", "high"])
+    assert shown.columns.name == "form"
+    assert shown.to_dict("index") == {
+        "log linear": {
+            "training targets": "1,234,567", "parameters": "10.8M", "compute [FLOP]": "5.32 × 10¹²", "effect": "-24.8%",
+            "test NDCG@5": "0.0300", "interval": "-30.0% to -20.0%", "N": "1M", "N, interval": "900K to 2M",
+        },
+        "sigmoid": {
+            "training targets": "8", "parameters": "300", "compute [FLOP]": "no bound", "effect": "–",
+            "test NDCG@5": "0.000123", "interval": "–", "N": "2M", "N, interval": "1 to no bound",
+        },
+    }  # fmt: skip
+
+
+def test_a_readable_pivot_table_names_both_of_its_sides() -> None:
+    rows = pd.DataFrame({"n_layers": [1, 2, 2], "dropout": [0.1, 0.1, 0.25], "loss": [9.5, 9.25, 9.0]})
+    shown = notebook.readable(rows.pivot_table("loss", "n_layers", "dropout"))
+    assert (shown.index.name, shown.columns.name) == ("layers", "dropout")
+    assert shown.to_dict("index") == {"1": {"0.1": "9.50", "0.25": "–"}, "2": {"0.1": "9.25", "0.25": "9.00"}}
+
+
+def test_what_rows_share_is_said_once() -> None:
+    table = pd.DataFrame({"system": ["a", "b"], "unit": ["s", "s"], "median": [1, 2]})
+    said, kept = notebook.without_shared(table)
+    assert said == "in every row: unit s"
+    assert list(kept) == ["system", "median"]
+    assert list(notebook.without_shared(table[:1])[1]) == list(table)

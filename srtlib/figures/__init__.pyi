@@ -11,12 +11,14 @@ from .data import catalogue_growth as catalogue_growth
 from .data import funnel as funnel
 from .data import popularity as popularity
 from .data import sequence_lengths as sequence_lengths
+from .laws import compute_laws as compute_laws
 from .laws import estimator_curves as estimator_curves
 from .laws import holdout_errors as holdout_errors
 from .laws import isoflop as isoflop
 from .laws import observed_vs_predicted as observed_vs_predicted
 from .scaling import data_scaling as data_scaling
 from .scaling import paired_effects as paired_effects
+from .scaling import scaling_by_set as scaling_by_set
 from .scaling import scaling_curves as scaling_curves
 from .studies import loss_and_metric as loss_and_metric
 from .studies import quality_by_group as quality_by_group
@@ -29,6 +31,7 @@ from .style import LABELS as LABELS
 from .style import STYLE as STYLE
 from .style import label as label
 from .style import short as short
+from .style import to_svg as to_svg
 from .transfer import encoders_by_share as encoders_by_share
 from .transfer import method_ranking as method_ranking
 from .transfer import transfer_curves as transfer_curves

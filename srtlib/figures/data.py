@@ -19,7 +19,7 @@ def funnel(stages: pd.DataFrame) -> Figure:
 
     stages: columns `stage` and `ratings`, the largest first.
     """
-    figure, ax = plt.subplots(figsize=(6.0, 1.2 + 0.55 * len(stages)))
+    figure, ax = plt.subplots(figsize=(6.4, 1.2 + 0.55 * len(stages)))
     rows = np.arange(len(stages))
     ax.barh(rows, stages["ratings"], color=kind_tint(0), height=0.7)
     largest = stages["ratings"].max()
@@ -28,7 +28,7 @@ def funnel(stages: pd.DataFrame) -> Figure:
             f"{count:,} ({count / largest:.1%})", (count, row), xytext=(5, 0), textcoords="offset points", va="center"
         )
     ax.set_yticks(rows, stages["stage"])
-    ax.set(xlabel="ratings", xlim=(0, 1.45 * largest), ylim=(len(stages) - 0.5, -0.5))
+    ax.set(xlabel="ratings", xlim=(0, 1.9 * largest), ylim=(len(stages) - 0.5, -0.5))
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     ax.grid(axis="y", visible=False)

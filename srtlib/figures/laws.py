@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -16,10 +17,13 @@ from srtlib.figures.style import (
     VIRIDIS,
     add_colour_bar,
     add_legend,
+    as_ink,
     kind_tint,
     label,
     log_norm,
     log_ticks,
+    ranked,
+    short,
     styled,
 )
 
@@ -50,7 +54,8 @@ def observed_vs_predicted(
     ends = [values.min(), values.max()]
     ax.plot(ends, ends, color=INK, linewidth=1.2, zorder=1)
     ax.annotate("equal", (ends[1], ends[1]), xytext=(-6, 8), textcoords="offset points", ha="right", color=INK)
-    ax.set(xlabel=f"predicted {label(observed)}", ylabel=label(observed), aspect="equal")
+    named = ranked(observed, points)
+    ax.set(xlabel=f"predicted {label(observed)}", ylabel=named, aspect="equal")
     if kind:
         ax.legend(title=label(kind), loc="upper left")
     return figure
@@ -109,16 +114,64 @@ def estimator_curves(
         ax.plot(points[x], points[y], "o", color=GREY, markersize=5, alpha=0.6, label=points_label)
         if (largest := points[x].max()) < curves[x].max():
             ax.axvspan(largest, curves[x].max(), color=GREY, alpha=0.12, linewidth=0, label="beyond the runs")
-    for i, (name, curve) in enumerate(curves.sort_values(x).groupby(kind, sort=False)):
-        if {"low", "high"} <= set(curve) and curve["low"].notna().any():
-            ax.fill_between(curve[x], curve["low"], curve["high"], color=kind_tint(i), alpha=0.2, linewidth=0)
-        ax.plot(curve[x], curve[y], color=kind_tint(i), linestyle=DASHES[i % 4], label=str(name))
-    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    _draw_laws(ax, curves, x, y, kind)
+    ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, curves if points is None else points))
     if log_y:
         ax.set_yscale("log")
     else:
         ax.set_ylim(bottom=0)
     add_legend(ax, loc="best")
+    return figure
+
+
+def _draw_laws(ax: Axes, curves: pd.DataFrame, x: str, y: str, kind: str) -> None:
+    for i, (name, curve) in enumerate(curves.sort_values(x).groupby(kind, sort=False)):
+        text = str(name)
+        if {"low", "high"} <= set(curve) and curve["low"].notna().any():
+            ax.fill_between(curve[x], curve["low"], curve["high"], color=kind_tint(i), alpha=0.2, linewidth=0)
+            text += " (band: 95%)"
+        ax.plot(curve[x], curve[y], color=kind_tint(i), linestyle=DASHES[i % 4], label=text)
+
+
+@styled
+def compute_laws(
+    curves: pd.DataFrame,
+    frontier: pd.DataFrame,
+    best: pd.Series[float],
+    x: str = "flops",
+    y: str = "valid_ndcg@5",
+    sizes: str = "n_interactions",
+) -> Figure:
+    """Laws of compute over the frontier that they were fitted to, whose colour says which amount of data holds it.
+
+    Args:
+        curves: one row per point of a law: `estimator`, `x`, `y` and, for a 95% interval, `low` and `high`.
+        frontier: one row per point, with the columns `x`, `y` and `sizes`.
+        best: the run with the best `y`, starred.
+        x: a column: compute.
+        y: a column: quality.
+        sizes: a column: the amount of data.
+
+    Shaded are the last decade of compute, which is held out where forms are compared, and what lies beyond the runs.
+    """
+    figure, ax = plt.subplots(figsize=(6.0, 5.2))
+    largest = frontier[x].max()
+    ax.axvspan(largest / 10, largest, color=GREY, alpha=0.14, linewidth=0, label="held-out decade")
+    ax.axvspan(largest, curves[x].max(), color=GREY, alpha=0.32, linewidth=0, label="beyond the runs")
+    _draw_laws(ax, curves, x, y, "estimator")
+    amounts = sorted(frontier[sizes].unique())
+    every = 1 + len(frontier) // 200
+    for i, amount in enumerate(amounts):
+        held = frontier[y].where(frontier[sizes] == amount)
+        tint = VIRIDIS(i / max(len(amounts) - 1, 1))
+        ax.plot(frontier[x], held, MARKERS[i % 7] + "-", color=tint, markersize=6, markevery=every, zorder=3)
+        end = tuple(frontier.loc[held.notna(), [x, y]].to_numpy()[-1])
+        ax.annotate(short(amount), end, (5, -8), textcoords="offset points", va="top", color=as_ink(tint))
+    ax.plot(best[x], best[y], "*", color=ACCENT, markersize=16, markeredgecolor="white", label="best run", zorder=5)
+    ax.plot([], [], "o", color=VIRIDIS(0), markersize=6, label=f"frontier, by {label(sizes)}")
+    ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, frontier))
+    ax.set_ylim(bottom=0)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -167,7 +220,7 @@ def isoflop(
         label="optimum",
         zorder=4,
     )
-    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, points))
     log_ticks(ax)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     add_colour_bar(figure, ax, norm, points[budget], budget)

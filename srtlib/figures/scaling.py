@@ -8,8 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from srtlib.figures.style import (
     ACCENT,
@@ -21,8 +23,10 @@ from srtlib.figures.style import (
     add_colour_bar,
     add_legend,
     label,
+    label_ends,
     log_norm,
     log_ticks,
+    ranked,
     styled,
 )
 
@@ -56,11 +60,7 @@ def scaling_curves(
         curves = curves.assign(**{colour: curves["n_interactions"] / curves["params_total"]})
     figure, ax = plt.subplots()
     norm = log_norm(curves[colour])
-    width = 1.6 if curves["run_id"].nunique() < 40 else 1.0
-    for _, run in curves.sort_values(x).groupby("run_id", sort=False):
-        tint = VIRIDIS(norm(run[colour].iloc[0]))
-        ax.plot(run[x], run[y], color=tint, linewidth=width, alpha=0.8)
-        ax.plot(run[x].iloc[-1], run[y].iloc[-1], "o", color=tint, markersize=5, markeredgecolor="white", zorder=3)
+    _draw_runs(ax, curves, x, y, colour, norm, 1.6 if curves["run_id"].nunique() < 40 else 1.0)
     if frontier is not None:
         # Beneath the runs: whose colour lies on it is what the figure is about.
         ax.plot(frontier[x], frontier[y], color=HALO, linewidth=7, label="frontier", zorder=1.5)
@@ -71,10 +71,61 @@ def scaling_curves(
         ax.plot(grid, fit(grid), color=ACCENT, linestyle="--", label="fit", zorder=5)
     if ceiling is not None:
         ax.axhline(ceiling, color=INK, linestyle=":", label="best achievable")
-    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, curves))
     ax.set_ylim(bottom=0)
     add_legend(ax)
     add_colour_bar(figure, ax, norm, curves[colour], colour)
+    return figure
+
+
+def _draw_runs(
+    ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str, norm: LogNorm, width: float, dot: float = 5
+) -> None:
+    for _, run in curves.sort_values(x).groupby("run_id", sort=False):
+        tint = VIRIDIS(norm(run[colour].iloc[0]))
+        ax.plot(run[x], run[y], color=tint, linewidth=width, alpha=0.8)
+        ax.plot(run[x].iloc[-1], run[y].iloc[-1], "o", color=tint, markersize=dot, markeredgecolor="white", zorder=3)
+
+
+@styled
+def scaling_by_set(
+    curves: pd.DataFrame,
+    frontier: pd.DataFrame,
+    x: str = "flops",
+    y: str = "valid_ndcg@5",
+    colour: str = "params_total",
+    kind: str = "dataset",
+) -> Figure:
+    """Quality against training compute, a panel per data set: its runs, and the frontier of all sets.
+
+    Args:
+        curves: one row per evaluation, as from `runs.curves`.
+        frontier: columns `x`, `y` and `kind`: a broad grey line in each panel, dark where the panel's set holds it.
+        x: a column: compute.
+        y: a column: quality.
+        colour: a positive column.
+        kind: a column: the data set. Panels stand in the order of its `n_interactions`.
+    """
+    sets = curves.sort_values("n_interactions")[kind].unique()
+    rows = -(-len(sets) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(6.4, 1.2 + 2.4 * rows), sharex=True, sharey=True, squeeze=False)
+    norm = log_norm(curves[colour])
+    for ax, name in zip(axes.flat, sets, strict=False):
+        ax.plot(frontier[x], frontier[y], color=HALO, linewidth=6, label="frontier of all sets", zorder=1.4)
+        held = frontier[y].where(frontier[kind] == name)
+        ax.plot(frontier[x], held, color=GREY, linewidth=6, label="held by this set", zorder=1.5)
+        _draw_runs(ax, curves[curves[kind] == name], x, y, colour, norm, 1.0, 4)
+        ax.set_title(str(name), fontsize=13)
+    for ax in axes.flat[len(sets) :]:
+        ax.set_axis_off()
+    for ax in axes.flat[max(0, len(sets) - 2) : len(sets)]:
+        ax.xaxis.set_tick_params(labelbottom=True)
+    axes[0, 0].set(xscale="log", ylim=(0, None))
+    axes[0, 0].xaxis.set_major_locator(LogLocator(numticks=4))
+    figure.supxlabel(label(x), fontsize=13)
+    figure.supylabel(ranked(y, curves), fontsize=13)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    add_colour_bar(figure, axes, norm, curves[colour], colour)
     return figure
 
 
@@ -98,16 +149,19 @@ def data_scaling(
     figure, ax = plt.subplots()
     groups = list(runs.sort_values(x).groupby(colour))
     tints = [VIRIDIS(i / max(len(groups) - 1, 1)) for i in range(len(groups))]
-    for i, (value, group) in enumerate(groups):
-        ax.plot(group[x], group[y], color=tints[i], marker=MARKERS[i % 7], label=f"{label(colour)} {value:,}")
+    for i, (_, group) in enumerate(groups):
+        ax.plot(group[x], group[y], color=tints[i], marker=MARKERS[i % 7])
         if predicted is not None:
             ax.plot(group[x], group[predicted], color=tints[i], linestyle="--", linewidth=1.5)
     if predicted is not None:
+        ax.plot([], [], color=GREY, marker="o", label="measured")
         ax.plot([], [], color=GREY, linestyle="--", linewidth=1.5, label="law")
-    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, runs))
     ax.set_ylim(bottom=0)
     log_ticks(ax)
     add_legend(ax, loc="best")
+    names = [f"{label(colour)} {value:,}" for value, _ in groups]
+    label_ends(ax, [(g[y].iloc[-1], name, tint) for (_, g), name, tint in zip(groups, names, tints, strict=True)])
     return figure
 
 
@@ -133,7 +187,7 @@ def paired_effects(pairs: pd.DataFrame, summary: pd.DataFrame, title: str = "") 
         label="mean, 95% interval", zorder=3,
     )  # fmt: skip
     ax.axvline(0, color=INK, linewidth=1)
-    ax.set(xlabel="change of NDCG@5", ylabel=title, ylim=(len(summary) - 0.5, -0.5))
+    ax.set(xlabel="relative change of NDCG@5", ylabel=title, ylim=(len(summary) - 0.5, -0.5))
     ax.set_yticks(rows, summary["step"] + "\n" + summary["pairs"].astype(str) + " pairs")
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(PercentFormatter(1))

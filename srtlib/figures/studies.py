@@ -26,6 +26,7 @@ from srtlib.figures.style import (
     label,
     log_norm,
     log_ticks,
+    ranked,
     short,
     styled,
 )
@@ -66,7 +67,7 @@ def recipes_compared(
         text = f"recipe {name}" if kind == "recipe" else str(name)
         if slopes is not None:
             slope, low, high = slopes.set_index("set").loc[name, ["slope", "low", "high"]].astype(float)
-            text += f":\n{slope:+.4f} per decade\n({low:.4f} to {high:.4f})"
+            text += f":\n{slope:+.4f} per decade\n(95%: {low:.4f} to {high:.4f})"
         ax.plot(best[x], best[y], color=tint, linestyle=DASHES[i % 4], linewidth=3, label=text)
         if name in fits:
             ax.plot(best[x], fits[name](best[x].to_numpy(float)), color=INK, linestyle=":", linewidth=1.4)
@@ -74,7 +75,7 @@ def recipes_compared(
         ax.plot([], [], color=INK, linestyle=":", linewidth=1.4, label="fitted law")
     if ratios is not None:
         _ratio_arrows(ax, ratios)
-    ax.set(xscale="log", xlabel=label(x), ylabel=label(y))
+    ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, curves))
     ax.set_ylim(bottom=0)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
@@ -91,13 +92,12 @@ def _ratio_arrows(ax: Axes, ratios: pd.DataFrame) -> None:
 
 
 @styled
-def rollout(points: pd.DataFrame, x: str = "flops", y: str = "valid_ndcg@5") -> Figure:
+def rollout(points: pd.DataFrame, x: str = "flops") -> Figure:
     """Each decade predicted from what lies below it, a panel per form: predicted / measured - 1 with the law's band.
 
     Args:
         points: as from `laws.rollout.compute_rollout` or `data_rollout`.
         x: a column: compute, or data. Points of one decade at the same x are drawn side by side.
-        y: what is predicted, for the legend.
 
     Vertical lines are where decades begin. Panels end at -100% and 100%, or before.
     """
@@ -105,7 +105,7 @@ def rollout(points: pd.DataFrame, x: str = "flops", y: str = "valid_ndcg@5") -> 
     rows = -(-len(forms) // 2)
     figure, axes = plt.subplots(rows, 2, figsize=(6.5, 1.7 + 2.3 * rows), sharex=True, sharey=True, squeeze=False)
     for ax, (form, group) in zip(axes.flat, forms, strict=False):
-        _rollout_of_form(ax, group, x, label(y))
+        _rollout_of_form(ax, group, x)
         ax.set_title(str(form).replace("_", " "), fontsize=13)
     for ax in axes.flat[len(forms) :]:
         ax.set_axis_off()
@@ -122,7 +122,7 @@ def rollout(points: pd.DataFrame, x: str = "flops", y: str = "valid_ndcg@5") -> 
     return figure
 
 
-def _rollout_of_form(ax: Axes, points: pd.DataFrame, x: str, named: str) -> None:
+def _rollout_of_form(ax: Axes, points: pd.DataFrame, x: str) -> None:
     points = points.sort_values([x, "predicted"])
     twins = points.groupby(x)[x]
     at = points[x] * 10 ** (0.3 * ((twins.cumcount() + 0.5) / twins.transform("size") - 0.5))
@@ -140,7 +140,9 @@ def _rollout_of_form(ax: Axes, points: pd.DataFrame, x: str, named: str) -> None
                 color=GREY,
             )
     ax.vlines(at, low, high, color=kind_tint(0), alpha=0.3, linewidth=3)
-    ax.plot(at[inside], error[inside], "o", color=kind_tint(0), markersize=5, label=f"{named} inside the 95% band")
+    ax.plot(
+        at[inside], error[inside], "o", color=kind_tint(0), markersize=5, label="measured inside the 95% band (bar)"
+    )
     ax.plot(at[~inside], error[~inside], "D", color=ACCENT, markerfacecolor="white", markersize=5, label="outside")
     ax.axhline(0, color=INK, linewidth=1)
 
@@ -167,7 +169,7 @@ def loss_and_metric(
     if fitted is not None:
         ax.plot(fitted[x], fitted["fitted"], color=HALO, linewidth=5, label="monotone fit", zorder=0.5)
     ax.scatter(table[x], table[y], c=VIRIDIS(norm(table[colour])), s=22, alpha=0.8, linewidths=0)
-    ax.set(xlabel=label(x), ylabel=label(y))
+    ax.set(xlabel=label(x), ylabel=ranked(y, table))
     ax.set_ylim(bottom=0)
     ax.invert_xaxis()
     add_legend(ax)
@@ -188,7 +190,8 @@ def variations(summary: pd.DataFrame, metric: str = "NDCG@10") -> Figure:
     rows = summary.index.to_numpy()
     ax.hlines(rows, summary["low"], summary["high"], color=ACCENT, linewidth=3, alpha=0.5)
     several = summary["pairs"] > 1
-    for chosen, marker, tint, name in ((several, "D", ACCENT, "several seeds"), (~several, "o", GREY, "one seed")):
+    looks = ((several, "D", ACCENT, "mean of several seeds, 95% interval"), (~several, "o", GREY, "one seed"))
+    for chosen, marker, tint, name in looks:
         if chosen.any():
             ax.plot(summary.loc[chosen, "effect"], rows[chosen], marker, color=tint, markersize=7, label=name)
     ax.axvline(0, color=INK, linewidth=1)
@@ -245,7 +248,7 @@ def quality_by_group(table: pd.DataFrame, ranking: str = "all items") -> Figure:
             x = np.searchsorted(groups["least"], rows["least"]) + 0.08 * i
             error = [rows["ndcg"] - rows["low"], rows["high"] - rows["ndcg"]]
             look = {"color": kind_tint(i), "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)]}
-            ax.errorbar(x, rows["ndcg"], error, label=str(name), capsize=3, **look)
+            ax.errorbar(x, rows["ndcg"], error, label=f"{name} (bar: 95%)", capsize=3, **look)
         ax.set_xticks(range(len(groups)), groups["least"].map(short))
         ax.tick_params(axis="x", labelsize=11)
         ax.set(xlabel=title, ylabel=f"NDCG, {ranking}", ylim=(0, None))

@@ -1,20 +1,23 @@
-"""One look for all figures: opaque white ground (legible on dark pages), type that stays legible when a figure is
+"""One look for all figures: opaque white ground (a dark page inverts it), type that stays legible when a figure is
 shown 360 pixels wide, viridis for ordered quantities, seaborn's colour-blind palette with a marker and a dash of its
-own for kinds."""
+own for kinds, each colour with a contrast of at least 2 to 1. A notebook shows them as SVG."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+import io
+import re
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from typing import Any, Literal, ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import ListedColormap, LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
@@ -35,6 +38,7 @@ LABELS = {
     "interactions_per_parameter": "interactions per parameter",
     "valid_ndcg@5": "validation NDCG@5",
     "valid_ndcg@5_final": "validation NDCG@5, last",
+    "valid_ndcg@10": "validation NDCG@10",
     "valid_loss": "validation loss [nat]",
     "valid_loss_final": "validation loss, last [nat]",
     "wall_s": "training time [s]",
@@ -64,19 +68,43 @@ STYLE: Any = {
 }
 INK, GREY, HALO = "#222222", "#888888", "#bdbdbd"
 ACCENT = sns.color_palette("colorblind")[3]
-VIRIDIS = ListedColormap(sns.color_palette("viridis", 256)[:236])  # without the yellow that fades on white
+VIRIDIS = ListedColormap(sns.color_palette("viridis", 256)[:185])  # to green: what follows fades on white
+KINDS = [tuple(0.88 * part for part in sns.color_palette("colorblind")[i]) for i in (0, 1, 2, 4, 5, 7, 9)]
 MARKERS, DASHES = "osD^vPX", ("-", "--", ":", "-.")
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Draw in the common style and leave the caller's settings alone."""
+    """Draw in the common style, shown as SVG in a notebook, and leave the caller's settings alone."""
 
     @wraps(draw)
     def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
         with plt.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+        setattr(figure, "_ipython_display_", partial(_show, figure))  # noqa: B010 (IPython looks it up by name)
+        return figure
 
     return styled
+
+
+def to_svg(figure: Figure) -> str:
+    """A figure as SVG in one line: text as text, lengths to a hundredth of a point; the same figure, the same file.
+
+    >>> figure = plt.figure(figsize=(2, 1))
+    >>> to_svg(figure) == to_svg(figure), "date" in to_svg(figure)
+    (True, False)
+    >>> plt.close(figure)
+    """
+    settings: Any = {"svg.hashsalt": "srtlib", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}
+    with plt.rc_context(settings), io.StringIO() as text:
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        line = re.sub(r"\s*\n\s*", " ", text.getvalue())
+    return re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag.group()), line)
+
+
+def _show(figure: Figure) -> None:
+    from IPython.display import display
+
+    display({"image/svg+xml": to_svg(figure), "text/plain": repr(figure)}, raw=True)
 
 
 def label(column: str) -> str:
@@ -102,9 +130,24 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def kind_tint(i: int) -> tuple[float, float, float]:
-    palette = sns.color_palette("colorblind")
-    return palette[i % len(palette)]
+def ranked(column: str, table: pd.DataFrame) -> str:
+    """`label` of a metric, with the items that the target was ranked among: those of two protocols do not compare.
+
+    Args:
+        column: of the metric.
+        table: runs or evaluations. The authors' know the paper's count of compute alone.
+
+    >>> ranked("valid_ndcg@5", pd.DataFrame({"flops": [1e12]}))
+    'validation NDCG@5, all items'
+    """
+    authors = "flops_paper" in table and ("flops" not in table or bool(table["flops"].isna().all()))
+    items = "10,000 drawn items" if authors else "all items"
+    named = label(column)
+    return f"{named}, {items}" if "@" in named and "items" not in named else named
+
+
+def kind_tint(i: int) -> tuple[float, ...]:
+    return KINDS[i % len(KINDS)]
 
 
 def log_norm(values: pd.Series) -> LogNorm:
@@ -122,12 +165,14 @@ def add_legend(ax: Axes, loc: Literal["upper left", "best"] = "upper left") -> N
         ax.legend(loc=loc)
 
 
-def add_colour_bar(figure: Figure, ax: Axes, norm: LogNorm, values: pd.Series, column: str) -> None:
+def add_colour_bar(
+    figure: Figure, ax: Axes | npt.NDArray[np.object_], norm: LogNorm, values: pd.Series, column: str
+) -> None:
     """A bar of colours, with ticks at the values themselves where they are few and far apart, else at 1, 2, 5, 10, ...
 
     Args:
         figure: gets it.
-        ax: beside which it stands.
+        ax: beside which it stands, or an array of axes.
         norm: from values to the share of the palette.
         values: those that are drawn.
         column: their name, for the label.
@@ -154,3 +199,28 @@ def short_ticks(ax: Axes) -> None:
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
         axis.set_minor_formatter(NullFormatter())
+
+
+def label_ends(ax: Axes, ends: Sequence[tuple[float, str, Any]]) -> None:
+    """Names beside the right edge, each at the height where its line ends, moved apart where they would overlap.
+
+    Args:
+        ax: what is drawn, with its final limits of y.
+        ends: y, name and colour of each line.
+    """
+    to_share = ax.transData + ax.transAxes.inverted()
+    ordered = sorted(ends, key=lambda end: end[0])
+    heights = [to_share.transform((ax.get_xlim()[1], y))[1] for y, _, _ in ordered]
+    place = -1.0
+    for height, (_, name, tint) in zip(heights, ordered, strict=True):
+        place = max(height, place + 0.075)
+        ax.annotate(name, (1, place), (4, 0), "axes fraction", "offset points", color=as_ink(tint), va="center")
+
+
+def as_ink(tint: Any) -> tuple[float, ...]:
+    """A colour dark enough for type.
+
+    >>> as_ink("white")
+    (0.65, 0.65, 0.65)
+    """
+    return tuple(0.65 * part for part in to_rgb(tint))

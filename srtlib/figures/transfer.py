@@ -28,6 +28,7 @@ def method_ranking(table: pd.DataFrame, y: str = "test_ndcg@10", ours: tuple[str
         part = table[table["method"].isin(ours) == chosen]
         ax.hlines(part.index, part["low"], part["high"], color=tint, linewidth=3, alpha=0.5)
         ax.plot(part[y], part.index, marker, color=tint, markersize=8, label=name)
+    ax.plot([], [], color=GREY, linewidth=3, alpha=0.5, label="95% interval")
     ax.set(xlabel=label(y), ylim=(-0.6, len(table) - 0.4), xlim=(0, None))
     ax.set_yticks(table.index, table["method"].str.replace("_", " "))
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
@@ -62,6 +63,8 @@ def transfer_curves(
         if baseline is not None:
             for level in baseline.loc[baseline[kind] == name, y]:
                 ax.axhline(level, color=kind_tint(i), linewidth=1.2, linestyle=":", label=f"{name}, from scratch")
+    if {"low", "high"} <= set(table):
+        ax.fill_between([], [], color=GREY, alpha=0.3, linewidth=0, label="95% interval")
     ax.set(xscale="log", xlabel=label(x), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     log_ticks(ax)
     if x == "share":
@@ -87,6 +90,7 @@ def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_n
         ax.plot(
             curve["share"], curve[y], color=kind_tint(i), marker=MARKERS[i], linestyle=DASHES[i % 4], label=str(name)
         )
+    ax.fill_between([], [], color=GREY, alpha=0.3, linewidth=0, label="95% interval")
     ax.axhline(level, color=GREY, linewidth=2, linestyle=":", label="neighbours by text, nothing trained")
     ax.set(xscale="log", xlabel=label("share"), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     ax.set_xticks(sorted(table["share"].unique()))

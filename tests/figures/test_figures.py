@@ -34,6 +34,12 @@ def make_curves() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def make_authors() -> pd.DataFrame:
+    """Three runs, each on a set of its own."""
+    curves = make_curves()
+    return curves.assign(dataset="amazon-" + curves["run_id"], flops_paper=curves["flops"])
+
+
 def make_points() -> pd.DataFrame:
     rows = [
         {"dataset": f"set {t}", "d_model": d, "n_targets": t, "valid_ndcg@5": 0.01 * np.log10(t * d)}
@@ -169,13 +175,20 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
             band=lambda C: (0.0 * C, 0.1 + 0 * C),
             ceiling=0.12,
         ),
+        "scaling, by set": lambda: figures.scaling_by_set(make_authors(), make_authors().query("run_id == 'r2'")),
         "data": lambda: figures.data_scaling(points, predicted="predicted"),
         "effects": lambda: figures.paired_effects(pairs, runs.summarise_effects(pairs), "layers"),
+        "funnel": lambda: figures.funnel(
+            pd.DataFrame({"stage": ["in the file", "user not in a transfer set"], "ratings": [96_173, 43_408]})
+        ),
         "groups": lambda: figures.quality_by_group(make_groups()),
         "agreement": lambda: figures.observed_vs_predicted(points, kind="dataset"),
         "hold-out": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.012, 0.003])),
         "hold-out, a decade and more": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.0147, 0.00077])),
         "estimator": lambda: figures.estimator_curves(make_estimates(), points=points.query("flops < 1e16")),
+        "laws of compute": lambda: figures.compute_laws(
+            make_estimates(), make_authors().query("flops < 1e15"), make_authors().iloc[-1]
+        ),
         "isoflop": lambda: figures.isoflop(*make_isoflop()),
         "isoflop, planned": lambda: figures.isoflop(*make_isoflop(), cut=make_isoflop()[0]),
         "catalogue": lambda: figures.catalogue_scaling(make_sizes()),
@@ -267,6 +280,44 @@ def test_scaling_curves_draw_every_run_and_the_given_laws() -> None:
     assert figure.axes[1].get_ylabel() == "parameters"
 
 
+def test_runs_stand_in_the_panel_of_their_set_and_the_frontier_in_all() -> None:
+    curves = make_authors()
+    frontier = curves[curves["run_id"] == "r2"]
+    *panels, unused, _ = figures.scaling_by_set(curves, frontier).axes
+    assert not unused.axison
+    assert [ax.get_title() for ax in panels] == ["amazon-r2", "amazon-r1", "amazon-r0"]  # by interactions
+    for ax, run in zip(panels, ("r2", "r1", "r0"), strict=True):
+        whole, held, drawn, _ = ax.lines
+        assert whole.get_ydata().tolist() == frontier["valid_ndcg@5"].tolist()
+        assert np.isnan(held.get_ydata()).all() == (run != "r2")
+        assert drawn.get_xdata().tolist() == curves.loc[curves["run_id"] == run, "flops"].tolist()
+
+
+def test_laws_of_compute_stand_over_a_frontier_that_is_split_by_data() -> None:
+    frontier = make_authors().query("flops < 1e15").sort_values("flops")
+    best = frontier.loc[frontier["valid_ndcg@5"].idxmax()]
+    ax = figures.compute_laws(make_estimates(), frontier, best).axes[0]
+    held_out, beyond = (
+        patch.get_window_extent().transformed(ax.transData.inverted()).intervalx for patch in ax.patches
+    )
+    largest = frontier["flops"].max()
+    np.testing.assert_allclose([*held_out, *beyond], [largest / 10, largest, largest, 1e17])
+    for amount, part in frontier.groupby("n_interactions"):
+        drawn = [line.get_xydata() for line in ax.lines]
+        assert part[["flops", "valid_ndcg@5"]].to_numpy().tolist() in [xy[~np.isnan(xy[:, 1])].tolist() for xy in drawn]
+        assert figures.short(amount) in [text.get_text() for text in ax.texts]
+    (star,) = [line for line in ax.lines if line.get_label() == "best run"]
+    assert star.get_xydata().tolist() == [[best["flops"], best["valid_ndcg@5"]]]
+
+
+def test_a_metric_of_the_authors_runs_says_what_it_ranks() -> None:
+    """Their tables know the paper's count of compute alone."""
+    curves = make_authors()
+    for table, items in ((curves, "all items"), (curves.assign(flops=np.nan), "10,000 drawn items")):
+        figure = figures.scaling_curves(table, x="flops_paper")
+        assert figure.axes[0].get_ylabel() == f"validation NDCG@5, {items}"
+
+
 def test_the_frontier_lies_beneath_the_runs_that_hold_it() -> None:
     curves = make_curves()
     frontier = curves[curves["run_id"] == "r2"]
@@ -304,7 +355,9 @@ def test_paired_effects_show_each_pair_and_the_interval() -> None:
 def test_data_scaling_draws_law_and_runs_of_each_width() -> None:
     points = make_points()
     ax = figures.data_scaling(points, predicted="predicted").axes[0]
-    assert ax.get_legend().get_texts()[0].get_text() == "width 32"
+    assert [text.get_text() for text in ax.texts] == [f"width {width}" for width in (32, 64, 128, 256)]
+    heights = [text.xy[1] for text in ax.texts]
+    assert (np.diff(heights) >= 0.07).all()
     drawn = [tuple(line.get_ydata()) for line in ax.lines]
     for _, group in points.groupby("d_model"):
         assert tuple(group["valid_ndcg@5"]) in drawn
@@ -403,8 +456,8 @@ def test_recipes_are_drawn_run_by_run_with_frontiers_slopes_and_ratios() -> None
         assert run[["flops", "valid_ndcg@5"]].to_numpy().tolist() in drawn
     named = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
     for name, slope in [
-        ("a", "+0.0120 per decade\n(0.0100 to 0.0130)"),
-        ("b", "+0.0090 per decade\n(0.0080 to 0.0130)"),
+        ("a", "+0.0120 per decade\n(95%: 0.0100 to 0.0130)"),
+        ("b", "+0.0090 per decade\n(95%: 0.0080 to 0.0130)"),
     ]:
         assert named[f"recipe {name}:\n{slope}"] == frontiers[name][["flops", "valid_ndcg@5"]].to_numpy().tolist()
     assert [text.get_text() for text in ax.texts if text.get_text()] == ["30\N{MULTIPLICATION SIGN}"]
@@ -417,7 +470,7 @@ def test_rollout_marks_what_the_band_held_and_what_could_not_be_fitted() -> None
     assert ax.get_title() == "form 0"
     drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
     off = (points["predicted"] / 0.05 - 1).dropna()
-    np.testing.assert_allclose(drawn["validation NDCG@5 inside the 95% band"], off[off.abs() <= 0.003 / 0.05])
+    np.testing.assert_allclose(drawn["measured inside the 95% band (bar)"], off[off.abs() <= 0.003 / 0.05])
     outside = drawn["outside"]
     np.testing.assert_allclose(outside[~np.isnan(outside)], off[off.abs() > 0.003 / 0.05])
     assert [text.get_text() for text in ax.texts] == ["no fit"]

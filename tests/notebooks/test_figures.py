@@ -12,12 +12,17 @@ from srtlib.paths import project_root
 
 BOOK = project_root() / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+IMAGES = {"image/svg+xml", "image/png"}
 PAGES = [*NOTEBOOKS, *sorted(BOOK.glob("*.md"))]
 
 
 def figure_cells(path: Path) -> list[Any]:
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    return [cell for cell in cells if any("image/png" in output.get("data", {}) for output in cell.outputs)]
+    return [cell for cell in cells if any(IMAGES & set(output.get("data", {})) for output in cell.outputs)]
+
+
+def outputs(path: Path) -> list[Any]:
+    return [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
 
 
 def prose(path: Path) -> str:
@@ -51,6 +56,42 @@ def test_every_figure_has_an_address_of_its_own_and_references_lead_to_one() -> 
     captions = [cell.metadata["mystnb"]["figure"]["caption"] for path in NOTEBOOKS for cell in figure_cells(path)]
     referred = re.findall(r"\{numref\}`(.+?)`", "\n".join([*map(prose, PAGES), *captions]))
     assert set(referred) <= set(names)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_figures_are_crisp_and_small(path: Path) -> None:
+    """SVG, without the date of drawing; a picture of dots only where it is small."""
+    figures = [image for output in outputs(path) for image in (IMAGES & set(output.get("data", {})))]
+    assert figures
+    for output in outputs(path):
+        data = output.get("data", {})
+        assert len(data.get("image/svg+xml", "")) < 200_000
+        assert "dc:date" not in data.get("image/svg+xml", "")
+        assert len(data.get("image/png", "")) < 150_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_stored_table_prints_six_zeros(path: Path) -> None:
+    for output in outputs(path):
+        shown = output.get("data", {}).get("text/plain", "") + output.get("text", "")
+        assert not re.findall(r".*\d\.\d*0{5,}\d?\b.*|.*\d\.\d{5,}e[+-]\d\d.*", shown)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_code_is_hidden_but_for_the_parameters(path: Path) -> None:
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert [set(cell.metadata["tags"]) & {"hide-input", "parameters"} for cell in cells[:1]] == [{"parameters"}]
+    assert all("hide-input" in cell.metadata["tags"] for cell in cells[1:])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_page_of_recorded_runs_offers_their_files(path: Path) -> None:
+    captions = " ".join(cell.metadata["mystnb"]["figure"]["caption"] for cell in figure_cells(path))
+    folders = set(re.findall(r"`((?:benchmarks/)?results/[a-z_M]+)", captions))
+    offered = re.findall(r"\{download\}`[^<`]+<\.\./([^>]+)>`", prose(path))
+    assert all((project_root() / name).is_file() for name in offered)
+    if offered:
+        assert folders <= {name.rpartition("/")[0] for name in offered} | {name.rpartition(".")[0] for name in offered}
 
 
 def test_no_heading_stands_on_two_pages() -> None:
