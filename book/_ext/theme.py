@@ -23,7 +23,6 @@ def _leave_nothing_to_ask_for(app: Any, config: Any) -> None:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    app.add_css_file("theme.css")
     app.connect("config-inited", _leave_nothing_to_ask_for)
     app.connect("build-finished", _load_no_font_ahead)
     return {"parallel_read_safe": True}
