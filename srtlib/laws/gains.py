@@ -20,7 +20,7 @@ def size_enough(p: Any, D: float) -> Array:
         D: amount of data, which counts where size and data multiply.
 
     >>> float(size_enough({"E": 0.2, "A": 8.0, "B": 5.0, "alpha": 0.35, "beta": 0.3}, 1e6).round())
-    3945747.0
+    1765082428.0
     """
     with np.errstate(over="ignore"):
         if "K" in p:

@@ -28,6 +28,7 @@ from srtlib.laws.law import form_named, numbers
 from srtlib.laws.machines import MACHINES, Machine
 
 RESAMPLES = 300
+ROUNDING = 1e-9  # of ranges, which laws hold as logarithms
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Planner:
         sizes = largest[largest["n_layers"] == depth].groupby("d_model")[columns.size].median().sort_values()
         return cls(
             by_compute, by_data, len(table), int(table["n_items"].max()),
-            float((table["n_targets"] / table["n_interactions"]).median()),
+            float((largest["n_targets"] / largest["n_interactions"]).iloc[0]),
             [(float(size), int(width)) for width, size in sizes.items()], depth,
         )  # fmt: skip
 
@@ -292,8 +293,9 @@ def data_end(unique: Allocation, targets: float) -> float:
 
 def _outside(name: str, value: float, limits: tuple[float, float]) -> str:
     low, high = limits
-    side = f"above the runs' {high:.3g}" if value > high else f"below the runs' {low:.3g}" if value < low else ""
-    return side and f"{name} {side}"
+    if value > high * (1 + ROUNDING):
+        return f"{name} above the runs' {high:.3g}"
+    return f"{name} below the runs' {low:.3g}" if value < low * (1 - ROUNDING) else ""
 
 
 def _refuse(ndcg: Array, C: Array) -> None:
