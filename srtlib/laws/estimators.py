@@ -296,7 +296,12 @@ def _quantile(values: npt.ArrayLike, level: float) -> Array:
 
 
 def bounded(values: npt.ArrayLike, known: npt.ArrayLike) -> Array:
-    """`values`, infinite where they lie more than `REACH` decades above `known`: no finding."""
+    """Values, infinite where they lie more than `REACH` decades above what is known: no finding.
+
+    Args:
+        values: (n,) or (n, k).
+        known: one number, or an array that broadcasts.
+    """
     return np.where(np.asarray(values) > 10**REACH * np.asarray(known), np.inf, values)
 
 

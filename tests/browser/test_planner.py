@@ -159,7 +159,7 @@ def test_every_input_is_labelled_and_sliders_say_their_value() -> None:
         name = re.search(r'id="([^"]*)"', tag)[1]
         assert "aria-label=" in tag or f'<label for="{name}"' in dom, tag
     values = dict(re.findall(r'<input id="(\S+)-slider"[^>]* aria-valuetext="([^"]*)"', dom))
-    assert values == {"compute": "1 × 10¹³ FLOPs", "data": "1M interactions", "n": "2M parameters"}
+    assert values == {"compute": "1\u00a0×\u00a010¹³ FLOPs", "data": "1M interactions", "n": "2M parameters"}
 
 
 @pytest.mark.parametrize("kind", ["right", "no JSON", "other JSON", "unknown form", "cut samples"])

@@ -25,7 +25,7 @@ function short(value) {
 }
 function scientific(value) {
   const [digits, exponent] = value.toExponential(2).split("e");
-  return `${Number(digits)} × ${power(Number(exponent))}`;
+  return `${Number(digits)}\u00a0×\u00a0${power(Number(exponent))}`;
 }
 const typed = (value) => (value >= 1e9 ? value.toExponential(2).replace(/\.?0+e\+?/, "e") : short(value));
 const duration = (hours) => {
