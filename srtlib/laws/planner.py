@@ -113,8 +113,8 @@ class Planner:
             `ndcg`, `low`, `high`; `by_compute` and `by_data`, what either law says of the same size and data; `N`, its
             interval, `d_model`; `unique_targets`; `wanted_targets`, those that the budget would make the most of, with
             their interval; `data_end`, FLOPs from which more compute must become more data; `targets_seen`; `hours` and
-            `money` of what is used (NaN where exact FLOPs are not known); `extrapolated`, which of these lie outside the runs, and the
-            runs' range.
+            `money` of what is used (NaN where exact FLOPs are not known); `extrapolated`, which of these lie outside
+            the runs, and the runs' range.
 
         Raises ValueError unless exactly one budget is given, and where the laws leave [0, 1].
         """

@@ -49,7 +49,8 @@ def best(C: float, unique: float) -> float:
 def test_a_budget_is_answered_for_the_data_at_hand(generated: Planner, unique: float) -> None:
     budgets = np.geomspace(1e14, 1e17, 7)
     found = generated.budget(budgets, unique)
-    np.testing.assert_allclose(found["ndcg"], [best(C, unique) for C in budgets], atol=0.012)
+    missed = np.array([best(C, unique) for C in budgets]) - found["ndcg"]
+    assert missed.between(-0.005, 0.015).all()  # where data run out a size other than N* may be somewhat better
     assert (found["unique_targets"] <= unique).all()
     assert found["ndcg"].is_monotonic_increasing
     ends = found["data_end"][0]

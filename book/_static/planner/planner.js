@@ -27,7 +27,7 @@ function scientific(value) {
   const [digits, exponent] = value.toExponential(2).split("e");
   return `${Number(digits)}\u00a0×\u00a0${power(Number(exponent))}`;
 }
-const typed = (value) => (value >= 1e9 ? value.toExponential(2).replace(/\.?0+e\+?/, "e") : short(value));
+const typed = (value) => (value >= 1e9 ? value.toExponential(2).replace("e+", "e").replace(/\.?0+e/, "e") : short(value));
 const duration = (hours) => {
   const [name, unit] = [["days", 24, 48], ["hours", 1, 1.5], ["minutes", 1 / 60, 1.5 / 60], ["seconds", 1 / 3600, 0]].find((u) => hours >= u[2]);
   return `${short(hours / unit)} ${name}`;
@@ -131,7 +131,7 @@ function drawBudget(found) {
 function answerData() {
   const D = targets(), found = Laws.data(model, D, valid.n), { N: sizes, D: amounts } = model.data.ranges;
   const flags = [outside(D, amounts), outside(found.N, sizes)];
-  show("data-ndcg", found.ndcg, ndcg(found.ndcg), found.range, ndcg, [[`with ${short(found.N)} parameters on ${short(D)} unique targets`, ""], [flags[0] || flags[1], "flag"]]);
+  show("data-ndcg", found.ndcg, ndcg(found.ndcg), found.range, ndcg, [[`with ${short(found.N)} parameters on ${short(D)} unique targets`, ""], [flags[0] && `${flags[0]} targets`, "flag"], [flags[1] && `${flags[1]} parameters`, "flag"]]);
   show("enough", found.enough.value, bounded(found.enough.value), found.enough.range, bounded, [[outside(found.enough.value, sizes), "flag"]]);
   show("more", found.more.value, bounded(found.more.value), found.more.range, bounded, [[outside(D + found.more.value, amounts), "flag"]]);
   const span = spans().targets, at = (x) => { const f = Laws.data(model, Math.exp(x), found.N); return { x, y: f.ndcg, range: f.range }; };
