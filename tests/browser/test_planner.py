@@ -18,9 +18,9 @@ import pytest
 from srtlib.laws import pages, planner
 from srtlib.laws.machines import MACHINES
 from srtlib.laws.planner import Planner
+from tests.browser.conftest import BROWSER
 
 PAGE = Path(__file__).parents[2] / "book" / "_static" / "planner"
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 GRIDS = ("scaling", "corners", "seeds", "depth")
 SETS = {
     "ten-amazon-sets-2-7m-interactions": ("results/pool", GRIDS),
