@@ -16,7 +16,7 @@ CHECK := import sys; sys.tracebacklimit = 0; \
   load_params(size); load_dataset(dataset, seed=int(seed))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scaling test coverage test-cluster test-wheel book book-fast test-book design frontier models format lint clean
+.PHONY: help setup scaling test coverage test-cluster test-wheel book book-fast test-book design frontier planner models format lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ design: setup ## draw what imports what into out/design.svg
 
 frontier: setup ## draw the README's figure from the recorded runs into book/_static/frontier.svg
 	$(BIN)/python book/_ext/frontier.py book/_static/frontier.svg
+
+planner: setup ## fit the laws of the book's planner to the recorded runs, into book/_static/planner/data.js
+	$(BIN)/python book/_ext/planner.py book/_static/planner/data.js
 
 models: setup ## pre-train the released models anew into models/ (minutes; needs the data in SRT_DATA)
 	$(BIN)/python -m srtlib.studies.releasing

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from dataclasses import replace
 from typing import Any
 
 from srtlib.cli.arguments import Commands, amount
@@ -9,9 +10,16 @@ from srtlib.paths import runs_root
 
 UNBOUNDED = "not bounded by these runs"
 MACHINE = {
-    "peak": "FLOP/s of one GPU (default: an A100's 312e12)",
-    "utilisation": "share of it that training reaches (default: an assumed 0.3)",
-    "price": "currency per GPU-hour (default: 2)",
+    "peak": "its FLOP/s, in place of the maker's",
+    "utilisation": "share of the peak that training reaches, in place of what was measured",
+    "price": "USD an hour",
+}
+INTERVALS = {  # the columns that hold the ends of an output's 95% interval
+    "ndcg": ("low", "high"),
+    "N": ("N_low", "N_high"),
+    "wanted_targets": ("wanted_low", "wanted_high"),
+    "N_enough": ("N_enough_low", "N_enough_high"),
+    "more_targets": ("more_low", "more_high"),
 }
 
 
@@ -20,43 +28,70 @@ def add_to(commands: Commands) -> None:
     one = commands.add(
         "plan",
         plan,
-        "Say what a budget or an amount of data buys, by the laws of recorded runs.",
-        "--runs out/runs --compute 1e15",
+        "Say what a budget, with the data you have, or an amount of data buys, by the laws of recorded runs.",
+        "--runs out/runs --compute 1e15 --interactions 5M",
         "--runs results/beauty_M --interactions 5M --json",
+        "--runs out/runs --export laws.json",
     )
     one.add_argument("--runs", default=runs_root(), help="a store, an exported folder or file, or published")
     one.add_argument("--dataset", help="runs on the data sets whose names start so; needed where there are several")
-    given = one.add_mutually_exclusive_group(required=True)
-    given.add_argument("--compute", type=amount, metavar="FLOPS", help="training compute, such as 1e18")
-    given.add_argument("--hours", type=amount, help="GPU-hours")
-    given.add_argument("--money", type=amount, help="currency")
-    given.add_argument("--interactions", type=amount, help="amount of data, such as 5M")
-    one.add_argument("--size", type=amount, metavar="N", help="number of parameters (with --interactions)")
+    one.add_argument("--grid", nargs="+", metavar="NAME", help="runs of these parts of a study (default: all)")
+    budget = one.add_mutually_exclusive_group()
+    budget.add_argument("--compute", type=amount, metavar="FLOPS", help="training compute, such as 1e18")
+    budget.add_argument("--hours", type=amount, help="hours of the GPU")
+    budget.add_argument("--money", type=amount, help="USD")
+    one.add_argument("--interactions", type=amount, help="your data, such as 5M (with a budget, default: the runs')")
+    one.add_argument("--size", type=amount, metavar="N", help="number of parameters (with --interactions alone)")
     one.add_argument("--form", help="form of the law (default: the one that predicts the top decade of compute best)")
+    one.add_argument("--gpu", default="H100", metavar="NAME", help="H100 (default), A100, L4 or 'CPU core'")
     for name, meaning in MACHINE.items():
         one.add_argument(f"--{name}", type=float, help=meaning)
+    one.add_argument("--export", metavar="FILE", help="write the laws as JSON, which the book's planner opens")
 
 
 def plan(options: argparse.Namespace) -> dict[str, Any]:
-    from srtlib.laws import planner
-    from srtlib.laws.estimators import Machine
+    from srtlib.laws import pages, planner
+    from srtlib.laws.machines import machine_named
 
-    machine = {name: getattr(options, name) for name in MACHINE if getattr(options, name) is not None}
-    if options.size and not options.interactions:
-        raise ValueError("--size goes with --interactions: a budget of compute has a size of its own")
-    row = planner.plan(
-        options.runs,
-        options.compute,
-        options.interactions,
-        hours=options.hours,
-        money=options.money,
-        size=options.size,
-        dataset=options.dataset,
-        form=options.form,
-        machine=Machine(**machine),
-    ).iloc[0]
+    budget = any(value is not None for value in (options.compute, options.hours, options.money))
+    if options.size and (budget or not options.interactions):
+        raise ValueError("--size goes with --interactions alone: a budget has a size of its own")
+    given = {name: getattr(options, name) for name in MACHINE if getattr(options, name) is not None}
+    machine = replace(machine_named(options.gpu), **given)
+    table, curves = planner.read(options.runs, options.dataset, options.grid)
+    laws = planner.Planner.fit(table, curves, form=options.form)
+    if options.export:
+        pages.write_laws(options.export, laws, str(options.runs))
+        if not budget and not options.interactions:
+            return {"laws": options.export, "runs": laws.n_runs}
+    found = laws.plan(
+        options.compute, options.interactions, hours=options.hours, money=options.money, size=options.size,
+        machine=machine,
+    )  # fmt: skip
+    row = found.iloc[0]
     values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
-    if options.json:
-        return values
-    in_words = {math.inf: UNBOUNDED}
-    return {name: None if value != value else in_words.get(value, value) for name, value in values.items()}
+    return values if options.json else _in_words(values)
+
+
+def _in_words(values: dict[str, Any]) -> dict[str, Any]:
+    """A plan as people read it: intervals beside their output, hours and money in units, infinite ends in words."""
+    from srtlib.laws.machines import in_words
+
+    ends = {end for pair in INTERVALS.values() for end in pair}
+    words: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in INTERVALS and INTERVALS[name][0] in values:
+            low, high = (_number(values[end]) for end in INTERVALS[name])
+            words[name] = f"{_number(value)} ({low} to {high})" if low else _number(value)
+        elif name not in ends:
+            words[name] = _number(value) or None
+    if "hours" in values and words["hours"]:
+        words |= {"hours": in_words(values["hours"]), "money": f"{values['money']:.3g} USD"}
+    words["extrapolated"] = values["extrapolated"] or "nothing"
+    return {{"hours": "time", "money": "cost"}.get(name, name): value for name, value in words.items()}
+
+
+def _number(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if math.isnan(value) else UNBOUNDED if math.isinf(value) else f"{value:.4g}"

@@ -7,8 +7,11 @@ from . import estimators as estimators
 from . import fitting as fitting
 from . import forms as forms
 from . import frontiers as frontiers
+from . import gains as gains
 from . import law as law
+from . import machines as machines
 from . import mapping as mapping
+from . import pages as pages
 from . import planner as planner
 from . import rollout as rollout
 from . import solver as solver

@@ -16,6 +16,7 @@ from srtlib.laws.law import Law
 
 COMPUTE_FORMS = ("log_linear", "power", "saturating_power", "sigmoid")
 DATA_FORMS = ("additive_power", "additive_power_log_data")
+PLANNING_FORMS = (*DATA_FORMS, "product_power")  # where size and data multiply, no sum of their terms is right
 
 
 def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level: float = 0.95) -> pd.DataFrame:
@@ -204,15 +205,15 @@ def fit_data_law(
     """A law of N and D fitted to finished runs.
 
     Args:
-        form: one of `DATA_FORMS`, else ValueError is raised.
+        form: one of `PLANNING_FORMS`, else ValueError is raised.
         table: one row per run, as from `runs.table`.
         columns: its columns.
         metric: True when larger is better, False for a loss.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
     """
-    if form not in DATA_FORMS:
-        raise ValueError(f"form {form!r} is no law of size and data; expected one of {', '.join(DATA_FORMS)}")
+    if form not in PLANNING_FORMS:
+        raise ValueError(f"form {form!r} is no law of size and data; expected one of {', '.join(PLANNING_FORMS)}")
     check_table(table, (columns.quality, columns.size, columns.data))
     y, N, D = (table[column] for column in (columns.quality, columns.size, columns.data))
     return fit(form, y=y, N=N, D=D, metric=metric, n_resamples=n_resamples, seed=seed)

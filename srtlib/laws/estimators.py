@@ -5,7 +5,7 @@ NDCG, the model size that suffices and the price of the next gain. Both carry in
 lies more than a decade beyond their runs, and refuse what no NDCG can be.
 
 >>> import numpy as np
->>> curves = pd.DataFrame([{"run_id": n, "flops": 6.0 * n * d, "params_total": n, "targets_seen": d, "epochs": 1,
+>>> curves = pd.DataFrame([{"run_id": n, "flops": 6.0 * n * d, "params_total": n, "targets_seen": d, "n_targets": d,
 ...                         "valid_ndcg@5": 0.2 - 8 / n**0.35 - 5 / d**0.3}
 ...                        for n in np.geomspace(1e5, 1e8, 7) for d in np.geomspace(1e6, 1e9, 9)])
 >>> estimator = ComputeEstimator.fit(curves[curves["valid_ndcg@5"] > 0], form="sigmoid", n_resamples=20)
@@ -19,7 +19,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,66 +30,34 @@ import pandas as pd
 
 from srtlib.laws.allocation import Allocation, allocate, combined
 from srtlib.laws.columns import CURVES, RUNS, Columns
-from srtlib.laws.comparison import compare_data_forms, compare_forms, fit_data_law
+from srtlib.laws.comparison import PLANNING_FORMS, compare_data_forms, compare_forms, fit_data_law
 from srtlib.laws.fitting import fit_frontier
 from srtlib.laws.forms import Array
-from srtlib.laws.frontiers import check_table, frontier
+from srtlib.laws.frontiers import check_table
+from srtlib.laws.gains import data_for, size_enough
 from srtlib.laws.law import Law, tails
+from srtlib.laws.machines import Machine
 from srtlib.paths import write_text
 
 DECADES = 1.0  # how far beyond its runs an estimator speaks without a flag
 REACH = 3.0  # decades above which the end of an interval says only that the runs do not bound it
 PICKING = 100  # resamples behind the bands of forms that are only compared
-ENOUGH = 1e-3  # NDCG; a model is large enough when twice its size gains less
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What turns FLOPs into hours and money; the default is an A100 (BF16) at an assumed 30% and 2 per hour.
-
-    Args:
-        peak: FLOP/s of one accelerator.
-        utilisation: share of it that training reaches.
-        price: currency per hour.
-
-    >>> round(Machine().hours(1e18), 2)
-    2.97
-    """
-
-    peak: float = 312e12
-    utilisation: float = 0.3
-    price: float = 2.0
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} of a machine is {value}; expected a positive number")
-        if self.utilisation > 1:
-            raise ValueError(f"utilisation of a machine is {self.utilisation}; expected a share of at most 1")
-
-    def hours(self, flops: Any) -> Any:
-        """GPU-hours that `flops` take."""
-        return flops / (self.peak * self.utilisation * 3600)
-
-    def flops(self, hours: Any) -> Any:
-        """FLOPs that GPU-hours buy."""
-        return hours * self.peak * self.utilisation * 3600
 
 
 @dataclass
 class ComputeEstimator:
     """Budget -> NDCG, N*, D*, tokens, hours.
 
-    `law` is the law of the frontier, `allocation` that of N* and of targets seen. `columns.compute` names the column in
-    which FLOPs were counted and `exact` is the number of exact FLOPs to one of those (NaN where runs do not tell), on
-    which hours and money rest. `epochs` is how often the frontier's runs saw each target. `forms` is the table that
-    picked the form, empty where it was given.
+    `law` is the law of the frontier, `allocation` that of N* and of targets seen, `unique` that of the unique targets
+    among them. `columns.compute` names the column in which FLOPs were counted and `exact` is the number of exact FLOPs
+    to one of those (NaN where runs do not tell), on which hours and money rest. `forms` is the table that picked the
+    form, empty where it was given.
     """
 
     law: Law
     allocation: Allocation
+    unique: Allocation
     columns: Columns
-    epochs: float
     exact: float
     forms: list[dict[str, Any]] = field(default_factory=list)
 
@@ -108,7 +76,7 @@ class ComputeEstimator:
 
         Args:
             curves: one row per evaluation, as from `runs.curves`.
-            columns: its columns; "epochs", planned, is needed too.
+            columns: its columns; "n_targets", the training targets of one epoch, is needed too.
             form: of `COMPUTE_FORMS`; None takes the one that predicts the top decade of compute best, fitted below it
                 (`compare_forms`).
             approach: how N* and D* are found, one of `allocation.APPROACHES`; default: those that the runs allow,
@@ -118,17 +86,16 @@ class ComputeEstimator:
 
         Raises ValueError for a missing column and for too few runs.
         """
-        check_table(curves, (*astuple(columns), "epochs"))
+        check_table(curves, (*astuple(columns), "n_targets"))
         table = pd.DataFrame() if form else compare_forms(curves, columns, n_resamples=PICKING, seed=seed)
         sampling: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed}
         law = fit_frontier(form or table["form"][0], curves, columns, **sampling)
         find = partial(allocate, approach) if approach else combined
         allocation = find(curves, columns, **sampling)
+        unique = find(curves, replace(columns, data="n_targets"), **sampling)
         known = "flops" in curves and curves["flops"].notna().all()
         exact = float((curves["flops"] / curves[columns.compute]).median()) if known else math.nan
-        needed = [columns.run, "epochs", columns.compute, columns.quality]
-        epochs = float(frontier(curves[needed], columns)["epochs"].median())
-        return cls(law, allocation, columns, epochs, exact, _records(table))
+        return cls(law, allocation, unique, columns, exact, _records(table))
 
     def predict(
         self,
@@ -149,25 +116,25 @@ class ComputeEstimator:
             level: of the intervals.
 
         Returns:
-            One row per budget: `flops`; `ndcg` with `low` and `high`; `N`, `N_low`, `N_high`; `D`, the training targets
-            in the data, with `D_low` and `D_high`; `tokens`, the targets seen, D x epochs; `hours` and `money` (NaN
+            One row per budget: `flops`; `ndcg` with `low` and `high`; `N`, `N_low`, `N_high`; `D`, the unique
+            training targets, with `D_low` and `D_high`; `tokens`, the targets seen; `hours` and `money` (NaN
             where exact FLOPs are not known); `beyond`, decades outside the runs, and `extrapolated` where that is more
             than one. An upper end of N or D three decades above the estimate is infinite: the runs do not bound it.
 
         Raises ValueError unless exactly one budget is given, and where the form leaves [0, 1].
         """
         machine = machine or Machine()
-        C = self._budget(flops, hours, money, machine)
+        C = self.budget(flops, hours, money, machine)
         ndcg = np.atleast_1d(self.law.predict(C=C))
         _check_range(self.law, ndcg, [f"{c:.3g} FLOPs" for c in C])
         low, high = np.clip(self.law.band(level, C=C), 0, 1)
-        N, tokens = self.allocation.predict(C)
-        (n_low, n_high), (t_low, t_high) = self.allocation.band(C, level)
-        n_high, t_high = _bounded(n_high, N), _bounded(t_high, tokens)
+        (N, tokens), D = self.allocation.predict(C), self.unique.predict(C)[1]
+        (n_low, n_high), (d_low, d_high) = self.allocation.band(C, level)[0], self.unique.band(C, level)[1]
+        n_high, d_high = bounded(n_high, N), bounded(d_high, D)
         beyond = _decades_beyond(self.law.ranges["C"], C)
         took = machine.hours(C * self.exact)
         columns = {"flops": C, "ndcg": ndcg, "low": low, "high": high, "N": N, "N_low": n_low, "N_high": n_high}
-        columns |= {"D": tokens / self.epochs, "D_low": t_low / self.epochs, "D_high": t_high / self.epochs}
+        columns |= {"D": D, "D_low": d_low, "D_high": d_high}
         columns |= {"tokens": tokens, "hours": took, "money": took * machine.price}
         return pd.DataFrame(columns | {"beyond": beyond, "extrapolated": beyond > DECADES})
 
@@ -186,7 +153,8 @@ class ComputeEstimator:
         ...                      "valid_ndcg@5": [0.1, 0.2]})
         >>> constant = dict(zip(["k_N", "a", "k_D", "b"], [2e6, 0.0, 1.0, 1.0]))
         >>> law = Law.given("log_linear", {"a": 0.0, "b": 0.01}, {"C": (1e9, 1e12)})
-        >>> estimator = ComputeEstimator(law, Allocation("isoflop", constant, pd.DataFrame(), 2, 1.0), CURVES, 1.0, 1.0)
+        >>> optimum = Allocation("isoflop", constant, pd.DataFrame(), 2, 1.0)
+        >>> estimator = ComputeEstimator(law, optimum, optimum, CURVES, 1.0)
         >>> estimator.architecture(1e10, runs)
         {'d_model': 48, 'n_layers': 1}
         """
@@ -199,7 +167,13 @@ class ComputeEstimator:
         width = np.interp(N, grid[size], grid["d_model"])
         return {"d_model": 4 * round(float(width) / 4), "n_layers": depth}
 
-    def _budget(self, flops: Any, hours: Any, money: Any, machine: Machine) -> Array:
+    def budget(self, flops: Any, hours: Any, money: Any, machine: Machine) -> Array:
+        """Budgets as FLOPs, counted as `columns.compute` says.
+
+        Args:
+            flops, hours, money: as for `predict`.
+            machine: what FLOPs cost.
+        """
         given = {"flops": flops, "hours": hours, "money": money}
         given = {name: value for name, value in given.items() if value is not None}
         if len(given) != 1:
@@ -214,15 +188,16 @@ class ComputeEstimator:
 
     def save(self, path: Path | str) -> None:
         """Write as JSON."""
-        parts = {"law": self.law.to_dict(), "allocation": self.allocation.to_dict(), "columns": asdict(self.columns)}
+        parts = {"law": self.law.to_dict(), "columns": asdict(self.columns)}
+        parts |= {"allocation": self.allocation.to_dict(), "unique": self.unique.to_dict()}
         _save(path, vars(self) | parts)
 
     @classmethod
     def load(cls, path: Path | str) -> ComputeEstimator:
         """Read what `save` wrote."""
         data = _load(path, cls)
-        law, allocation = Law.from_dict(data["law"]), Allocation.from_dict(data["allocation"])
-        return cls(**{**data, "law": law, "allocation": allocation, "columns": Columns(**data["columns"])})
+        split = {name: Allocation.from_dict(data[name]) for name in ("allocation", "unique")}
+        return cls(**{**data, **split, "law": Law.from_dict(data["law"]), "columns": Columns(**data["columns"])})
 
 
 @dataclass
@@ -251,14 +226,18 @@ class DataEstimator:
         Args:
             table: one row per run, as from `runs.table`.
             columns: its columns; compute is needed where no form is given.
-            form: of `DATA_FORMS`; None takes the one that predicts the runs of the top decade of compute best, fitted
-                to those below it (`compare_data_forms`).
+            form: of `PLANNING_FORMS`; None takes the one that predicts the runs of the top decade of compute best,
+                fitted to those below it (`compare_data_forms`).
             n_resamples: of the bootstrap.
             seed: of the bootstrap.
 
         Raises ValueError for a missing column, one value of N or D, and too few runs.
         """
-        tried = pd.DataFrame() if form else compare_data_forms(table, columns, n_resamples=PICKING, seed=seed)
+        tried = (
+            pd.DataFrame()
+            if form
+            else compare_data_forms(table, columns, PLANNING_FORMS, n_resamples=PICKING, seed=seed)
+        )
         law = fit_data_law(form or tried["form"][0], table, columns, n_resamples=n_resamples, seed=seed)
         return cls(law, columns, _records(tried))
 
@@ -269,13 +248,13 @@ class DataEstimator:
 
         Args:
             interactions: amounts, counted as `columns.data` says.
-            N: model size; default: `N_enough`, or the largest model of the runs where that is smaller.
+            N: model size; default: `N_enough`, or what of the runs' sizes is nearest to it.
             gain: of NDCG, whose price in interactions is asked for.
             level: of the intervals.
 
         Returns:
             One row per amount: `D`; `N`; `ndcg` with `low` and `high`; `N_enough`, beyond which twice the size gains
-            less than 0.001 (the same for every D: in these laws size and data do not interact), with its interval;
+            less than 0.001 (the same for every D unless the form is a product), with its interval;
             `more`, the additional interactions that raise NDCG by `gain` (infinite where the law has no room left),
             with its interval; `beyond`, decades outside the runs in N or D, and `extrapolated` where that is more than
             one. What lies three decades above the runs (and D) is infinite: they do not bound it.
@@ -286,17 +265,18 @@ class DataEstimator:
         _positive("gain", gain)
         params = self.law.samples
         largest_n, largest_d = ranges["N"][1], np.maximum(D, ranges["D"][1])
-        enough = float(_bounded(_enough(self.law.params), largest_n))
-        spread = _bounded(_quantile(_enough(params), level), largest_n)
-        sizes = np.broadcast_to(min(enough, largest_n) if N is None else _positive("N", N), D.shape)
+        enough = bounded([size_enough(self.law.params, d) for d in D], largest_n)
+        spread = bounded([_quantile(size_enough(params, d), level) for d in D], largest_n)
+        sizes = np.clip(enough, *ranges["N"]) if N is None else np.broadcast_to(_positive("N", N), D.shape)
         ndcg = np.atleast_1d(self.law.predict(N=sizes, D=D))
         _check_range(self.law, ndcg, [f"N = {n:.3g}, D = {d:.3g}" for n, d in zip(sizes, D, strict=True)])
         low, high = np.clip(self.law.band(level, N=sizes, D=D), 0, 1)
-        more = _bounded([_more(self.law.params, d, gain) for d in D], largest_d)
-        bands = _bounded([_quantile(_more(params, d, gain), level) for d in D], largest_d[:, None])
+        more = bounded([data_for(self.law.params, *at, gain) for at in zip(sizes, D, strict=True)], largest_d)
+        costs = [_quantile(data_for(params, *at, gain), level) for at in zip(sizes, D, strict=True)]
+        bands = bounded(costs, largest_d[:, None])
         beyond = np.maximum(_decades_beyond(ranges["N"], sizes), _decades_beyond(ranges["D"], D))
         columns = {"D": D, "N": sizes, "ndcg": ndcg, "low": low, "high": high}
-        columns |= {"N_enough": enough, "N_enough_low": spread[0], "N_enough_high": spread[1]}
+        columns |= {"N_enough": enough, "N_enough_low": spread[:, 0], "N_enough_high": spread[:, 1]}
         columns |= {"more": more, "more_low": bands[:, 0], "more_high": bands[:, 1]}
         return pd.DataFrame(columns | {"beyond": beyond, "extrapolated": beyond > DECADES})
 
@@ -311,27 +291,17 @@ class DataEstimator:
         return cls(**{**data, "law": Law.from_dict(data["law"]), "columns": Columns(**data["columns"])})
 
 
-def _enough(p: Any) -> Any:
-    """N at which twice the size gains ENOUGH: A N^-alpha (1 - 2^-alpha) = ENOUGH."""
-    with np.errstate(over="ignore"):
-        return (p["A"] * (1 - 2.0 ** -p["alpha"]) / ENOUGH) ** (1 / p["alpha"])
-
-
-def _more(p: Any, D: float, gain: float) -> Any:
-    """Additional data that raise the metric by `gain`; infinite where the law cannot."""
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        if "beta" not in p:
-            return np.where(p["B"] > 0, D * np.expm1(gain / p["B"]), np.inf)
-        left = np.asarray(p["B"] * D ** -p["beta"] - gain)
-        return np.where(left > 0, (np.maximum(left, 0) / p["B"]) ** (-1 / p["beta"]) - D, np.inf)
-
-
 def _quantile(values: npt.ArrayLike, level: float) -> Array:
     return np.quantile(np.asarray(values, dtype=float), tails(level), method="nearest")  # infinite values stay
 
 
-def _bounded(values: npt.ArrayLike, known: npt.ArrayLike) -> Array:
-    """`values`, infinite where they lie more than `REACH` decades above `known`: no finding."""
+def bounded(values: npt.ArrayLike, known: npt.ArrayLike) -> Array:
+    """Values, infinite where they lie more than `REACH` decades above what is known: no finding.
+
+    Args:
+        values: (n,) or (n, k).
+        known: one number, or an array that broadcasts.
+    """
     return np.where(np.asarray(values) > 10**REACH * np.asarray(known), np.inf, values)
 
 

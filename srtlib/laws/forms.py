@@ -155,6 +155,14 @@ def _additive_power_log_data(theta: Array, x: Inputs, sign: int) -> tuple[Array,
     return E + A + b * log_d, np.stack([np.ones_like(A), A, log_d, -A * x["N"]], -1)
 
 
+def _product_power(theta: Array, x: Inputs, sign: int) -> tuple[Array, Array]:
+    k, a, b, alpha = np.moveaxis(theta, -1, 0)[..., None]
+    A = sign * np.exp(a - alpha * x["N"])
+    log_d = -sign * x["D"] + 0 * A
+    y = np.exp(k + A + b * log_d)
+    return y, y[..., None] * np.stack([np.ones_like(A), A, log_d, -A * x["N"]], -1)
+
+
 def _data_constrained(theta: Array, x: Inputs, sign: int) -> tuple[Array, Array]:
     r = np.exp(theta[..., None, 5])
     repeats = np.expm1(x["epochs"])
@@ -199,6 +207,12 @@ FORMS: dict[str, Form] = {
             ("E + A / N^alpha - B ln D", "E - A / N^alpha + B ln D"), _additive_power_log_data,
             logs=("A",), grid={"alpha": SLOPES}, bounds={"alpha": EXPONENT},
             shift=_SHIFT_N | {"E": ("B", "D", "sign")},
+        ),
+        Form(
+            "product_power", ("N", "D"), ("K", "A", "b", "alpha"),
+            ("K D^-b exp(A / N^alpha)", "K D^b exp(-A / N^alpha)"), _product_power,
+            logs=("K", "A"), grid={"A": (0.03, 0.3, 1.0), "b": (0.1, 0.3), "alpha": SLOPES},
+            bounds={"b": (-3.0, 3.0), "alpha": EXPONENT}, shift=_SHIFT_N | {"K": ("b", "D", "sign")},
         ),
         Form(
             "split_power", ("N", "T", "D"), ("E", "K", "A", "B", "kappa", "alpha", "beta"),

@@ -1,36 +1,68 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from srtlib.cli.entry import main
 from srtlib.laws.planner import plan
+from srtlib.paths import project_root
+
+COMMAND = ["plan", "--runs", "results/beauty_M"]
 
 
 def test_plan_prints_what_the_library_says(capsys: pytest.CaptureFixture[str]) -> None:
     """The recorded study on real data, as a table and for programs."""
-    command = ["plan", "--runs", "results/beauty_M", "--form", "sigmoid"]
-    assert main([*command, "--compute", "1e13", "--json"]) == 0
+    command = [*COMMAND, "--form", "sigmoid"]
+    assert main([*command, "--compute", "1e13", "--interactions", "100K", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    (row,) = plan("results/beauty_M", compute=1e13, form="sigmoid").to_dict("records")
+    (row,) = plan("results/beauty_M", compute=1e13, interactions=1e5, form="sigmoid").to_dict("records")
     assert found == row
     assert 0 < found["low"] <= found["ndcg"] <= found["high"] < 0.1
-    assert main([*command, "--money", "1", "--price", "4", "--peak", "1e12"]) == 0
+    assert main([*command, "--money", "0.05", "--price", "4", "--peak", "1e12", "--utilisation", "0.3"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert float(lines["hours"]) == pytest.approx(0.25)
-    assert lines["extrapolated"] == "True"
+    assert lines["time"] == "45 seconds"
+    assert lines["cost"] == "0.05 USD"
+    assert lines["extrapolated"] == "nothing"
+    assert re.fullmatch(r"0\.0\d+ \(0\.0\d+ to 0\.0\d+\)", lines["ndcg"])
+
+
+def test_data_alone_and_machines_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*COMMAND, "--interactions", "150K", "--size", "1M"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["N"] == "1e+06"
+    assert lines["extrapolated"].startswith("needed_targets above the runs' 1.31e+05")
+    assert main([*COMMAND, "--compute", "1e12", "--gpu", "abacus"]) == 1
+    assert "unknown machine 'abacus'; expected one of H100, A100, L4, CPU core" in capsys.readouterr().err
+    assert main([*COMMAND, "--compute", "1e12", "--size", "1M"]) == 1
+    assert "--size goes with --interactions alone" in capsys.readouterr().err
+    assert main(COMMAND) == 1
+    assert "a plan needs a budget" in capsys.readouterr().err
+
+
+def test_laws_are_exported_for_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "laws.json"
+    grids = ["corners", "depth", "scaling", "seeds"]
+    assert main(["plan", "--runs", "results/pool", "--grid", *grids, "--export", str(path)]) == 0
+    assert "56" in capsys.readouterr().out
+    laws = json.loads(path.read_text())
+    assert laws["runs"] == 56
+    script = (project_root() / "book/_static/planner/data.js").read_text().removeprefix("window.PLANNER = ")
+    page = json.loads(script.rstrip(";\n"))["models"][0]
+    assert laws["compute"]["params"] == pytest.approx(page["compute"]["params"], rel=1e-6)
+    assert [len(laws[part]["samples"]) for part in ("compute", "unique")] == [300, 300]
 
 
 def test_what_the_runs_do_not_bound_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """A budget nine decades beyond the runs: nobody can mean the upper ends' figures, and JSON has no infinity."""
-    command = ["plan", "--runs", "results/beauty_M", "--form", "sigmoid", "--compute", "1e22"]
+    """A gain that no resample's upper end can bound: nobody can mean its figure, and JSON has no infinity."""
+    command = [*COMMAND, "--form", "additive_power", "--interactions", "1B"]
     assert main(command) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert lines["N_high"] == lines["D_high"] == "not bounded by these runs"
-    assert float(lines["N"]) > 0
+    assert "not bounded by these runs" in lines["more_targets"]
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr().out
     assert "Infinity" not in printed
-    assert json.loads(printed)["N_high"] is None
+    assert json.loads(printed)["more_high"] is None
 
 
 @pytest.mark.parametrize(
@@ -39,7 +71,7 @@ def test_what_the_runs_do_not_bound_is_said_in_words(capsys: pytest.CaptureFixtu
         (["--compute", "much"], "'much' is no amount; expected a positive number such as 1e18, 500K or 5M"),
         (["--interactions", "-5M"], "expected one argument"),
         (["--interactions", "0"], "'0' is no amount"),
-        ([], "one of the arguments --compute --hours --money --interactions is required"),
+        (["--compute", "1e15", "--hours", "3"], "not allowed with argument"),
     ],
 )
 def test_an_amount_that_is_none_is_not_understood(

@@ -22,7 +22,8 @@ def curves() -> pd.DataFrame:
         N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e5, 1e8, 7), np.geomspace(3e5, 1e8, 7)))
         seen = D * epoch
         frame = {"run_id": np.arange(len(N)).astype(str), "epoch": epoch, "epochs": EPOCHS, "params_total": N}
-        frame |= {"n_interactions": D, "targets_seen": seen, "flops": 6 * N * seen, "flops_paper": 6 * N * seen / 7}
+        frame |= {"n_interactions": D, "n_targets": D, "n_items": 1000, "d_model": N / 1e4, "n_layers": 1}
+        frame |= {"targets_seen": seen, "flops": 6 * N * seen, "flops_paper": 6 * N * seen / 7}
         frames.append(pd.DataFrame(frame | {"valid_ndcg@5": ndcg(N, seen) + rng.normal(0, 1e-4, len(N))}))
     table = pd.concat(frames, ignore_index=True).assign(dataset="toys")
     return table[table["valid_ndcg@5"] > 0]

@@ -16,6 +16,7 @@ TRUTH: dict[str, dict[str, float]] = {
     "additive_power": {"E": 0.163, "A": 18.56, "B": 2.9, "alpha": 0.376, "beta": 0.364},
     "split_power": {"E": 0.25, "K": 0.2, "A": 18.56, "B": 2.9, "kappa": 0.2, "alpha": 0.376, "beta": 0.364},
     "additive_power_log_data": {"E": 0.05, "A": 18.56, "B": 0.008, "alpha": 0.376},
+    "product_power": {"K": 0.004, "A": 2e4, "b": 0.14, "alpha": 0.7},
     "data_constrained": {"E": 0.163, "A": 18.56, "B": 2.9, "alpha": 0.376, "beta": 0.364, "R_star": 15.0},
 }
 LOSS = {"E": 1.817, "A": 482.0, "B": 2085.0, "alpha": 0.348, "beta": 0.366}

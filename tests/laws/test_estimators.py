@@ -11,8 +11,9 @@ from scipy.optimize import brentq
 from srtlib.laws import comparison
 from srtlib.laws.allocation import Allocation
 from srtlib.laws.columns import RUNS, Columns
-from srtlib.laws.estimators import ComputeEstimator, DataEstimator, Machine
+from srtlib.laws.estimators import ComputeEstimator, DataEstimator
 from srtlib.laws.law import Law
+from srtlib.laws.machines import Machine
 
 from .conftest import EPOCHS, ndcg
 
@@ -31,7 +32,7 @@ def test_a_budget_gives_the_best_quality_size_and_data(by_compute: ComputeEstima
     np.testing.assert_allclose(table["ndcg"], quality, atol=0.003)
     np.testing.assert_allclose(table["N"], N, rtol=0.35)
     np.testing.assert_allclose(6 * table["N"] * table["tokens"], budgets, rtol=0.2)
-    np.testing.assert_allclose(table["D"] * EPOCHS, table["tokens"])
+    assert ((table["tokens"] / EPOCHS * 0.9 < table["D"]) & (table["D"] < table["tokens"])).all()
     assert (table["low"] <= table["high"]).all()
     assert (table["N_low"] <= table["N_high"]).all()
 
@@ -122,7 +123,7 @@ def test_an_end_that_the_runs_do_not_bound_is_infinite() -> None:
     powers = pd.DataFrame([[1.0, 0.4, 1.0, 0.6]] * 4 + [[1e-20, 2.0, 1e-20, 2.0]], columns=["k_N", "a", "k_D", "b"])
     allocation = Allocation("envelope", powers.iloc[0].to_dict(), powers, 9, 1.0)
     compute = Law.given("log_linear", {"a": 0.0, "b": 0.001}, {"C": (1e10, 1e14)})
-    table = ComputeEstimator(compute, allocation, Columns(), 1.0, 1.0).predict([1e12, 1e25])
+    table = ComputeEstimator(compute, allocation, allocation, Columns(), 1.0).predict([1e12, 1e25])
     assert np.isinf(table[["N_high", "D_high"]].to_numpy()).tolist() == [[False, False], [True, True]]
 
 
@@ -168,7 +169,7 @@ def test_bad_budgets_and_tables_are_named(
         (lambda: by_data.predict(0), "interactions is 0"),
         (lambda: Machine(utilisation=1.5), "utilisation of a machine is 1.5"),
         (lambda: Machine(price=0), "price of a machine is 0"),
-        (lambda: ComputeEstimator.fit(curves.drop(columns="epochs")), "lacks epochs"),
+        (lambda: ComputeEstimator.fit(curves.drop(columns="n_targets")), "lacks n_targets"),
         (lambda: ComputeEstimator.fit(curves, form="cubic"), "unknown form 'cubic'"),
         (lambda: DataEstimator.fit(finished.drop(columns="n_interactions")), "lacks n_interactions"),
         (lambda: DataEstimator.fit(finished, form="sigmoid"), "'sigmoid' is no law of size and data"),

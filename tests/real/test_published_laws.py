@@ -94,11 +94,12 @@ def test_approaches_agree_on_the_size_where_they_can(curves: pd.DataFrame) -> No
 def test_plans() -> None:
     source = f"sqlite:///{STORE}"
     plan = planner.plan(source, compute=[1e16, 1e18], form="sigmoid", n_resamples=20)
-    assert plan["ndcg"][0] == pytest.approx(published.predict_from_compute(1e16), abs=0.004)
-    assert plan["extrapolated"].tolist() == [False, True]
+    assert plan["by_compute"][0] == pytest.approx(published.predict_from_compute(1e16), abs=0.004)
+    assert plan["ndcg"][0] == pytest.approx(plan["by_compute"][0], abs=0.004)
+    assert plan["extrapolated"].str.startswith("flops above").tolist() == [False, True]
     assert plan["hours"].isna().all()  # exact FLOPs are not on record
     with pytest.raises(ValueError, match="needs exact FLOPs"):
         planner.plan(source, hours=10, form="sigmoid", n_resamples=20)
     plan = planner.plan(source, interactions=5e6, size=2e7, n_resamples=20)
-    assert plan["form"][0] == "additive_power_log_data"
-    assert plan["ndcg"][0] == pytest.approx(0.112, abs=0.006)
+    assert plan["data_form"][0] == "product_power"
+    assert plan["ndcg"][0] == pytest.approx(0.115, abs=0.006)

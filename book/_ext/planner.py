@@ -1,0 +1,31 @@
+"""Write the laws that the planner page shows, fitted to the recorded runs, into a file: `make planner`."""
+
+import sys
+from pathlib import Path
+
+from srtlib.laws.pages import with_published_laws, write_planner
+from srtlib.laws.planner import Planner, read
+
+GRIDS = ("scaling", "corners", "seeds", "depth")  # trained by the default recipe to its own end
+
+
+def write(path: Path) -> None:
+    """Write the script.
+
+    Args:
+        path: ends in .js.
+    """
+    authors = Planner.fit(*read("published"))
+    write_planner(
+        path,
+        {
+            "Ten Amazon sets, 2.7M interactions": Planner.fit(*read("results/pool", grids=GRIDS)),
+            "Amazon Beauty, 199K interactions": Planner.fit(*read("results/beauty_M")),
+            "The authors' runs, refitted": authors,
+            "The authors' runs, published laws": with_published_laws(authors),
+        },
+    )
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
