@@ -47,6 +47,10 @@ def check_split(split: str | None) -> None:
 def places(category: str, split: str) -> list[str]:
     """Where the three files of a split lie among the public ones.
 
+    Args:
+        category: as the public files have it.
+        split: one of `RULES`, or its folder with histories.
+
     >>> places("All_Beauty", "last_out")[2]
     'benchmark/5core/last_out/All_Beauty.test.csv.gz'
     """
