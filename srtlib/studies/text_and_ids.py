@@ -19,7 +19,7 @@ from srtlib.studies.judging import difference_by_group
 from srtlib.training.provenance import provenance_of
 from srtlib.training.trainer import train
 
-TEXT = Architecture(d_model=128)  # of the default recipe
+TEXT = Architecture(d_model=64)  # of the default recipe; as wide as the other
 IDS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(  # the best tried on Beauty (results/transfer/tried.csv)
     {
         "model": {"d_model": 64},
