@@ -348,6 +348,22 @@ def _expected_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     return "; expected one of " + ", ".join(model.model_fields)
 
 
+class _OnceEach(yaml.SafeLoader):
+    """Refuses a name that stands twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        names = [(key.tag, key.value) for key, _ in node.value]
+        for place, (key, _) in enumerate(node.value):
+            if names[place] in names[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str) -> Any:
+    """What a YAML text holds; YAMLError where it is none, or names something twice."""
+    return yaml.load(text, _OnceEach)
+
+
 def load_params(size: str, folder: Path | None = None) -> SizeParams:
     """Read params/<size>.yaml, or a file of your own that is written like it.
 
@@ -372,7 +388,7 @@ def load_params(size: str, folder: Path | None = None) -> SizeParams:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {expected}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply; {expected}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

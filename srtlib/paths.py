@@ -5,7 +5,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -89,7 +89,7 @@ def make_folder(path: Path, fill: Callable[[Path], object]) -> Path:
     """Return `path`, made by `fill(aside)` and a rename if it was not there: never half-written.
 
     Args:
-        path: of the folder; the one above it is made if need be.
+        path: of the folder; those above it are made if need be, and go again where `fill` fails.
         fill: writes the content into an empty folder.
 
     >>> import tempfile
@@ -100,7 +100,7 @@ def make_folder(path: Path, fill: Callable[[Path], object]) -> Path:
     """
     if path.is_dir():
         return path
-    with _aside(path, Path.mkdir) as aside:
+    with _parents_of(path), _aside(path, Path.mkdir) as aside:
         fill(aside)
         try:
             aside.rename(path)
@@ -108,6 +108,20 @@ def make_folder(path: Path, fill: Callable[[Path], object]) -> Path:
             if not path.is_dir():  # another process may have made the same folder first
                 raise
     return path
+
+
+@contextmanager
+def _parents_of(path: Path) -> Iterator[None]:
+    """The folders above `path`; those that were not there go again, if they are empty, where something fails."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # another process may have put something there
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 @contextmanager

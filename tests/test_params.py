@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from srtlib.params import ModelParams, Params, Scaling, SizeParams, TrainParams, load_params, parse
+from srtlib.params import ModelParams, Params, Scaling, SizeParams, TrainParams, load_params, parse, read_yaml
 from srtlib.runs.store import run_id
 
 GOOD = {"interactions": [10], "models": [{"d_model": 8}], "panel_users": 5}
@@ -120,3 +120,25 @@ def test_a_file_that_holds_no_parameters_is_named(tmp_path: Path, text: str, fau
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"mine\.yaml: {fault}"):
         load_params(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("scaling: {interactions: [10], models: [{d_model: 8}], panel_users: 5, panel_users: 6}", "panel_users"),
+        ("scaling:\n  panel_users: 5\nscaling:\n  panel_users: 6\n", "scaling"),
+        ("scaling: {models: [{d_model: 8, d_model: 16}]}", "d_model"),
+        ("scaling: {train: {epochs: 2, lr: 1, epochs: 2}}", "epochs"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path, text: str, name: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"mine\.yaml: not valid YAML: '{name}' is there twice .*line \d") as error:
+        load_params(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_merged_in_may_be_overridden() -> None:
+    text = "base: &base {a: 1, b: 2}\nmine: {<<: *base, b: 3}\n"
+    assert read_yaml(text) == {"base": {"a": 1, "b": 2}, "mine": {"a": 1, "b": 3}}

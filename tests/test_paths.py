@@ -37,3 +37,17 @@ def test_variables_of_the_environment_override(bare: Path, monkeypatch: pytest.M
         monkeypatch.setenv(name, str(bare / name))
     assert (paths.home(), paths.runs_root()) == (bare / "SRT_HOME", bare / "SRT_RUNS")
     assert paths.dataset_folders()[:2] == [bare / "SRT_DATA", bare / "SRT_HOME"]
+
+
+def test_what_fails_leaves_no_folder_that_it_made(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+
+    def fail(aside: Path) -> None:
+        (aside / "half").write_text("")
+        raise OSError("the net is gone")
+
+    for place in (tmp_path / "a" / "b" / "c", tmp_path / "kept" / "d" / "e", tmp_path / "kept" / "f"):
+        with pytest.raises(OSError, match="the net is gone"):
+            paths.make_folder(place, fail)
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+    assert paths.make_folder(tmp_path / "a" / "b", lambda _: None).is_dir()

@@ -9,6 +9,8 @@ from typing import Any, Self
 import pandas as pd
 import yaml
 
+from srtlib.params import read_yaml
+
 Result = dict[str, Any] | pd.DataFrame | None  # what a command prints; None where it has printed itself
 Run = Callable[[argparse.Namespace], Result]
 
@@ -138,7 +140,7 @@ def setting(text: str) -> tuple[str, Any]:
     """
     key, value = pair(text, "--set", "KEY=VALUE")
     try:
-        return key, yaml.safe_load(value)
+        return key, read_yaml(value)
     except RecursionError:
         raise ValueError(f"--set {key}: the value is nested too deeply") from None
     except yaml.YAMLError as error:

@@ -26,12 +26,19 @@ def add_to(commands: Commands) -> None:
         "amazon --raw path/to/downloads --memory 4GB",
         "amazon --only-few 1M",
         "amazon-2023 --category All_Beauty --category Video_Games",
+        "amazon-2023 --category All_Beauty --split last_out",
         "movielens --raw path/to/ml-1m",
     )
     one.add_argument("source", help="amazon, amazon-2023, movielens, or another of srtlib.data.preparing.SOURCES")
-    one.add_argument("--raw", type=Path, help="a folder that has the raw files (default: download them)")
+    one.add_argument(
+        "--raw",
+        type=Path,
+        help="a folder that has the raw files (default: download them; of amazon-2023 the 5-core, not the reviews)",
+    )
     text = "of amazon-2023, such as All_Beauty; again for another"
     one.add_argument("--category", action="append", metavar="NAME", help=text)
+    text = "of amazon-2023: the official last_out or timestamp, as given (default: the 5-core, split when it is used)"
+    one.add_argument("--split", metavar="NAME", help=text)
     steps = "some of download,items,transfer,users,samples,vocabulary (default: all)"
     one.add_argument("--steps", type=lambda text: text.split(","), help=steps)
     one.add_argument("--only-few", type=count, metavar="N", help="read only the first N ratings, for a trial")
@@ -76,7 +83,7 @@ def prepare(options: argparse.Namespace) -> pd.DataFrame:
     with extra("amazon"):
         from srtlib.data import preparing
 
-    names = ("raw", "category", "steps", "only_few", "seed", "engine", "memory", "threads", "master")
+    names = ("raw", "category", "split", "steps", "only_few", "seed", "engine", "memory", "threads", "master")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     return preparing.prepare_data(options.source, **given)
 

@@ -5,6 +5,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -139,12 +140,29 @@ def _items(path: Path, theirs: Mapping[str, str], encoding: str) -> pd.DataFrame
 
 def _read(kind: str, path: Path, theirs: Mapping[str, str], encoding: str) -> pd.DataFrame:
     """The columns of a file under our names; which ones there are is checked."""
-    names = {ours: theirs.get(ours, ours) for ours in COLUMNS[kind]}
+    names = _roles(kind, theirs)
     table, found = read_columns(path, set(names.values()), encoding)
     for ours, name in names.items():
         if name not in found and (ours in theirs or ours not in OPTIONAL):
             raise ValueError(f"{path}: no column {name} for {ours}; found {', '.join(found)}")
     return pd.DataFrame({ours: table[name] for ours, name in names.items() if name in found})
+
+
+def _roles(kind: str, theirs: Mapping[str, str]) -> dict[str, str]:
+    """Our name -> theirs. A column that is named for one of ours is no optional other by its name alone; a title may be
+    the id, too."""
+    named = set(theirs.values())
+    names = {
+        ours: theirs.get(ours, ours)
+        for ours in COLUMNS[kind]
+        if ours in theirs or ours not in OPTIONAL or ours not in named
+    }
+    for one, other in combinations(names, 2):
+        if names[one] == names[other] and (one, other) != ("item_id", "title"):
+            raise ValueError(
+                f"column {names[one]!r} of the {kind} is named for {one} and for {other}; expected one each"
+            )
+    return names
 
 
 def _clean(text: str) -> str:

@@ -16,7 +16,7 @@ Source = Callable[..., pd.DataFrame]
 """Makes data sets in the data home of raw files, and returns what it counted (set, statistic, value).
 
 It takes what it can of these by name: raw (a folder that has the raw files, else they are downloaded), category (a
-list), steps, only_few, seed, engine, memory, threads, master. What is made already is not made again.
+list), split, steps, only_few, seed, engine, memory, threads, master. What is made already is not made again.
 """
 
 SOURCES: dict[str, Source] = {

@@ -208,6 +208,10 @@ def _objects(path: Path, stream: io.TextIOBase) -> Iterator[dict[str, Any]]:
             yield _checked(_decoded(line, path, number), f"{path}: line {number}")
 
 
+class _TwiceError(Exception):
+    """A name that stands twice in an object."""
+
+
 def _decoded(text: str, path: Path, line: int) -> Any:
     """The value of a JSON text that begins on a line of a file: numbers as they are written, NaN as None."""
     try:
@@ -217,6 +221,10 @@ def _decoded(text: str, path: Path, line: int) -> Any:
         raise ValueError(f"{where}: no JSON ({error.msg}); expected an object on each line") from None
     except RecursionError:
         raise ValueError(f"{path}: line {line}: nested too deeply; expected an object of names and values") from None
+    except _TwiceError as error:
+        raise ValueError(
+            f"{path}: line {line}: {error} is there twice in an object; expected one of each name"
+        ) from None
 
 
 def _checked(value: Any, where: str) -> dict[str, Any]:
@@ -225,7 +233,21 @@ def _checked(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=lambda name: None if name == "NaN" else name)
+def _of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _TwiceError(repr(twice))
+    return found
+
+
+DECODER = json.JSONDecoder(
+    object_pairs_hook=_of_pairs,
+    parse_float=str,
+    parse_int=str,
+    parse_constant=lambda name: None if name == "NaN" else name,
+)
 
 
 # ---- Parquet, and what all have in common ---------------------------------------------------------------------------

@@ -18,13 +18,16 @@ from srtlib.data.dataset import Dataset, Split
 from srtlib.protocols import Cuts
 
 PLACES = 0.1  # share of users, each with the times 0, 1, 2, ..., beyond which these are no times
+UNITS = (10**3, 10**6, 10**9)  # per second: milli-, micro- and nanoseconds
+LATEST = 10**11  # seconds, in the year 5138: of so many milliseconds it is 1973, and so on
 
 
 def count_before(times: np.ndarray, offsets: np.ndarray, cuts: Cuts, name: str) -> np.ndarray:
     """How many interactions of each user lie before each cut, int64 [users, 2].
 
     A cut at a share q of n interactions is the time of the one at place ceil(q (n - 1)), from 0, in order of time. What
-    has the very time of a cut lies after it.
+    has the very time of a cut lies after it. For a cut at a date, times up to 1e11 are seconds since 1970, up to 1e14
+    milliseconds, up to 1e17 microseconds, and nanoseconds above.
 
     Args:
         times: [interactions], numbers, rising within each user.
@@ -47,6 +50,9 @@ def count_before(times: np.ndarray, offsets: np.ndarray, cuts: Cuts, name: str) 
     moments = np.array([cuts.first, cuts.second])
     if cuts.are_shares:
         moments = np.sort(times)[np.ceil(moments * (len(times) - 1)).astype(int)]
+    elif times.max() > LATEST:
+        per_second = next((unit for unit in UNITS if times.max() <= LATEST * unit), UNITS[-1])
+        moments = np.array([_in_units(moment, per_second) for moment in moments])
     is_before = times[:, None] < moments
     for part, n in zip(
         ("train on", "validate on", "test on"), np.diff([0, *is_before.sum(0), len(times)]), strict=True
@@ -57,6 +63,11 @@ def count_before(times: np.ndarray, offsets: np.ndarray, cuts: Cuts, name: str) 
                 f"from {times.min()} to {times.max()}"
             )
     return np.stack([np.bincount(user[cut], minlength=len(are_places)) for cut in is_before.T], axis=1)
+
+
+def _in_units(seconds: float, per_second: int) -> int:
+    """Seconds, exact to the microsecond, in whole smaller units, rounded up: what lies before one lies before both."""
+    return -(-round(seconds * 10**6) * per_second // 10**6)
 
 
 def target_groups(trained_on: Dataset, judged_on: Dataset, split: Split) -> dict[str, np.ndarray]:

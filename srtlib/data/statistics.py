@@ -83,6 +83,8 @@ def evaluation_statistics(name_or_path: str | Path) -> pd.DataFrame:
 
     repeats_in_test: test items that the user has had before. ties_in_time: neighbouring interactions of a user at one
     time, such as a basket's, whose order is no order. unseen_in_test: test items without a training interaction.
+    popularity_ndcg@10: what offering everybody the items most taken in training reaches, all items ranked, ties at
+    their expected rank.
 
     Args:
         name_or_path: of the data set.
@@ -98,8 +100,16 @@ def evaluation_statistics(name_or_path: str | Path) -> pd.DataFrame:
         "repeats_in_test": len(np.unique(user[had])) / dataset.n_users,
         "ties_in_time": (same_user & same_time).sum() / max(1, same_user.sum()),
         "unseen_in_test": (dataset.train_counts[targets] == 0).mean(),
+        "popularity_ndcg@10": _popularity_ndcg(dataset.train_counts, targets),
     }
     return tidy(shares)
+
+
+def _popularity_ndcg(counts: np.ndarray, targets: np.ndarray, k: int = 10) -> float:
+    rising, own = np.sort(counts), counts[targets]
+    up_to, below = (np.searchsorted(rising, own, side) for side in ("right", "left"))
+    ranks = 1 + len(counts) - up_to + (up_to - below - 1) / 2
+    return float(np.where(ranks <= k, 1 / np.log2(1 + ranks), 0).mean())
 
 
 MISLEADING = {
@@ -220,6 +230,7 @@ def record(names: Sequence[str], folder: Path, seed: int = 0) -> None:
     for name in names:
         dataset = load_dataset(name, seed)
         counts, distributions = describe(name)
+        counts = pd.concat([counts, evaluation_statistics(name)])
         about: dict[str, Any] = {"fingerprint": dataset.fingerprint, "seed": seed, "date": f"{date.today():%Y-%m-%d}"}
         sizes = [n for n in GROWTH if n < dataset.n_interactions]
         found = (counts.assign(**about), distributions, growth(dataset, [*sizes, dataset.n_interactions], seed))

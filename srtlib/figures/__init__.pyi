@@ -20,6 +20,7 @@ from .scaling import data_scaling as data_scaling
 from .scaling import paired_effects as paired_effects
 from .scaling import scaling_by_set as scaling_by_set
 from .scaling import scaling_curves as scaling_curves
+from .studies import difference_by_group as difference_by_group
 from .studies import loss_and_metric as loss_and_metric
 from .studies import quality_by_group as quality_by_group
 from .studies import recipes_compared as recipes_compared

@@ -236,24 +236,48 @@ def quality_by_group(table: pd.DataFrame, ranking: str = "all items") -> Figure:
         table: as from `srtlib.studies.judging.by_group`.
         ranking: "all items" or "new items".
     """
+    figure, axes = _by_group(table[table["ranking"] == ranking], "model", "ndcg")
+    for ax in axes:
+        ax.set(ylabel=f"NDCG, {ranking}", ylim=(0, None))
+    return figure
+
+
+@styled
+def difference_by_group(table: pd.DataFrame, second: str, first: str) -> Figure:
+    """For whom one of two models is better: the difference of both rankings, by history and by popularity.
+
+    Args:
+        table: as from `srtlib.studies.judging.difference_by_group`.
+        second: what the better of the two is called, where the difference is above zero.
+        first: what the other is called.
+    """
+    figure, axes = _by_group(table, "ranking", "difference")
+    for ax in axes:
+        ax.axhline(0, color=INK, linewidth=1)
+        ax.set(ylabel=f"NDCG, {second} \N{MINUS SIGN} {first}")
+    return figure
+
+
+def _by_group(table: pd.DataFrame, kind: str, y: str) -> tuple[Figure, list[Axes]]:
+    """Two panels of `y` and its interval, by history above and by popularity below, a line per value of `kind`."""
     axes_of = {
         "history": "items in the user's history, at least",
         "popularity": "times the target was taken in training, at least",
     }
     figure, axes = plt.subplots(2, 1, figsize=(6.0, 7.0))
     for ax, (by, title) in zip(axes, axes_of.items(), strict=True):
-        part = table[(table["by"] == by) & (table["ranking"] == ranking)]
+        part = table[table["by"] == by]
         groups = part.drop_duplicates("least").sort_values("least")
-        for i, (name, rows) in enumerate(part.groupby("model", sort=False)):
+        for i, (name, rows) in enumerate(part.groupby(kind, sort=False)):
             x = np.searchsorted(groups["least"], rows["least"]) + 0.08 * i
-            error = [rows["ndcg"] - rows["low"], rows["high"] - rows["ndcg"]]
+            error = [rows[y] - rows["low"], rows["high"] - rows[y]]
             look = {"color": kind_tint(i), "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)]}
-            ax.errorbar(x, rows["ndcg"], error, label=f"{name} (bar: 95%)", capsize=3, **look)
+            ax.errorbar(x, rows[y], error, label=f"{name} (bar: 95%)", capsize=3, **look)
         ax.set_xticks(range(len(groups)), groups["least"].map(short))
         ax.tick_params(axis="x", labelsize=11)
-        ax.set(xlabel=title, ylabel=f"NDCG, {ranking}", ylim=(0, None))
+        ax.set(xlabel=title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
-    return figure
+    return figure, list(axes)
 
 
 @styled

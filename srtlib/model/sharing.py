@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +116,7 @@ def _pull_from_hub(repository: str, folder: Path) -> Path:
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(str(error).replace(str(aside), f"{repository} on the hub")) from None
 
-    try:
-        return make_folder(folder, fill)
-    finally:
-        with suppress(OSError):  # it has others
-            folder.parent.rmdir()
+    return make_folder(folder, fill)
 
 
 @contextmanager

@@ -106,6 +106,10 @@ def _as_table(histories: object) -> pd.DataFrame:
     known = [(user, read_ids(items, f"the history of {user!r}")) for user, items in lists]
     if not known:
         raise ValueError("histories: no user is named")
+    ids = as_ids(pd.Series([user for user, _ in known], name="user", dtype=object), "histories")
+    if ids.duplicated().any():
+        twice = ids[ids.duplicated()].iloc[0]
+        raise ValueError(f"histories: two users are {twice!r} as text; expected one history for each")
     nothing: list[str | None] = [None]
     pairs = [(user, item) for user, items in known for item in (items or nothing)]
     return pd.DataFrame(pairs, columns=["user_id", "item_id"], dtype=object)

@@ -144,28 +144,71 @@ def by_group(
         One row per model, ranking and group that has users: `model`, `ranking`, `by` ("history" or "popularity"),
         `least` and `most` (inclusive; NaN for no end), `users`, `ndcg`, `low`, `high`.
     """
+    rows = []
+    for name, model in models.items():
+        for ranking in RANKINGS:
+            values = _ndcg_of_users([model], dataset, split, ranking, k)
+            for group, mask in _groups(dataset, split, edges):
+                mean, bounds = _mean(values[mask], level)
+                rows.append({"model": name, "ranking": ranking, **group, "ndcg": mean, **bounds})
+    return pd.DataFrame(rows)
+
+
+def difference_by_group(
+    first: Sequence[SRT],
+    second: Sequence[SRT],
+    dataset: Dataset,
+    split: Split = "test",
+    k: int = 10,
+    level: float = 0.95,
+    edges: Sequence[int] = EDGES,
+) -> pd.DataFrame:
+    """For whom the second of two models is better: the paired difference in NDCG@k of the groups of `by_group`.
+
+    Args:
+        first: trainings of one model, such as of several seeds; a user's NDCG is the mean over them.
+        second: of another.
+        dataset, split, k, level, edges: as in `by_group`; the interval is of the users' differences.
+
+    Returns:
+        One row per ranking and group that has users: `ranking`, `by`, `least`, `most`, `users`, both means `first` and
+        `second`, their `difference` (the second less the first), `low`, `high`.
+    """
+    rows = []
+    for ranking in RANKINGS:
+        one, other = (_ndcg_of_users(models, dataset, split, ranking, k) for models in (first, second))
+        for group, mask in _groups(dataset, split, edges):
+            difference, bounds = _mean((other - one)[mask], level)
+            means = {"first": one[mask].mean(), "second": other[mask].mean(), "difference": difference}
+            rows.append({"ranking": ranking, **group, **means, **bounds})
+    return pd.DataFrame(rows)
+
+
+def _ndcg_of_users(models: Sequence[SRT], dataset: Dataset, split: Split, ranking: str, k: int) -> np.ndarray:
+    """NDCG@k of each user with a target, float [B], the mean over models."""
+    found = [judge(model, dataset, split, exclude_seen=RANKINGS[ranking]).ranks for model in models]
+    return np.mean([metrics_of_users(ranks, [k])[f"ndcg@{k}"] for ranks in found], axis=0)
+
+
+def _groups(dataset: Dataset, split: Split, edges: Sequence[int]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """What a group of users is called, and who is in it, bool [B]; by history, then by popularity."""
     judged = dataset.with_target(split)
     sizes = {
         "history": judged.history_ends(split) - judged.offsets[:-1],
         "popularity": dataset.train_counts[judged.targets(split)],
     }
-    half = stats.norm.ppf((1 + level) / 2)
-    rows = []
-    for name, model in models.items():
-        for ranking, exclude_seen in RANKINGS.items():
-            values = metrics_of_users(judge(model, dataset, split, exclude_seen=exclude_seen).ranks, [k])[f"ndcg@{k}"]
-            for by, size in sizes.items():
-                for least, end in pairwise([*edges, np.inf]):
-                    inside = values[(size >= least) & (size < end)]
-                    if not len(inside):
-                        continue
-                    mean, error = inside.mean(), half * inside.std() / np.sqrt(len(inside))
-                    rows.append(
-                        {"model": name, "ranking": ranking, "by": by, "least": least}
-                        | {"most": end - 1 if np.isfinite(end) else np.nan, "users": len(inside)}
-                        | {"ndcg": mean, "low": mean - error, "high": mean + error}
-                    )
-    return pd.DataFrame(rows)
+    for by, size in sizes.items():
+        for least, end in pairwise([*edges, np.inf]):
+            mask = (size >= least) & (size < end)
+            if mask.any():
+                most = end - 1 if np.isfinite(end) else np.nan
+                yield {"by": by, "least": least, "most": most, "users": int(mask.sum())}, mask
+
+
+def _mean(values: np.ndarray, level: float) -> tuple[float, dict[str, float]]:
+    """A mean over users and its interval, by the normal approximation."""
+    error = stats.norm.ppf((1 + level) / 2) * values.std() / np.sqrt(len(values))
+    return values.mean(), {"low": values.mean() - error, "high": values.mean() + error}
 
 
 def _spread(model: SRT, dataset: Dataset, split: Split, ks: Sequence[int], exclude_seen: bool) -> dict[str, float]:

@@ -394,3 +394,31 @@ def test_a_pool_keeps_each_parts_way_with_ties(tmp_path: Path) -> None:
 def test_ties_are_kept_or_not(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ties 'file': expected one of hash, keep"):
         import_data(*shop(tmp_path), ties="file")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [
+        ({"user_id": "item_id"}, "column 'item_id' of the interactions is named for user_id and for item_id"),
+        ({"user_id": "a", "item_id": "a"}, "column 'a' of the interactions is named for user_id and for item_id"),
+        ({"timestamp": "user_id"}, "column 'user_id' of the interactions is named for user_id and for timestamp"),
+        ({"brand": "title"}, "column 'title' of the items is named for title and for brand"),
+    ],
+)
+def test_a_column_is_one_thing(tables: Tables, tmp_path: Path, columns: dict[str, str], fault: str) -> None:
+    files = [write(table, tmp_path / f"{stem}.csv") for table, stem in zip(tables, ("log", "products"), strict=True)]
+    with pytest.raises(ValueError, match=fault):
+        import_data(*files, "mine", columns)
+
+
+def test_a_column_that_is_named_for_one_is_no_other_by_its_own_name(tables: Tables, tmp_path: Path, home: Path) -> None:
+    log, items = tables
+    named = items.assign(title=[f"{title} {n}" for n, title in enumerate(items["title"])])
+    log = log.assign(item_id=log["item_id"].map(named.set_index("item_id")["title"]))
+    files = [write(table, tmp_path / f"{n}.csv") for n, table in enumerate([log, named.drop(columns="item_id")])]
+    import_data(*files, "by-title", items_columns={"item_id": "title"})
+    catalogue = load_dataset("by-title").catalogue
+    assert catalogue["item_id"].equals(catalogue["title"])
+    import_data(*files, "by-brand", items_columns={"item_id": "title", "title": "brand"})
+    assert set(load_dataset("by-brand").catalogue["title"]) == {"", "Acme", "Best"}
+    assert "brand" not in pd.read_parquet(home / "by-brand" / "items.parquet")

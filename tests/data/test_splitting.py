@@ -184,3 +184,26 @@ def test_nineteen_digits_are_kept(timed_tables: Tables) -> None:
     assert data.before is not None
     n = len(log) - 1
     assert data.before.sum(0).tolist() == [int(np.ceil(0.5 * n)), int(np.ceil(0.8 * n))]
+
+
+@pytest.mark.parametrize("per_second", [1_000, 1_000_000, 1_000_000_000])
+def test_dates_cut_times_in_whatever_unit_since_1970(timed_tables: Tables, per_second: int) -> None:
+    log, items = timed_tables
+    finer = log.assign(timestamp=log["timestamp"].astype("int64") * per_second)
+    found, expected = (build_dataset(table, items, "timed", cuts=DATES).before for table in (finer, log))
+    assert expected is not None
+    assert found is not None
+    assert found.tolist() == expected.tolist()
+
+
+def test_a_cut_within_a_second_is_exact(timed_tables: Tables) -> None:
+    """Among milliseconds one by one around it."""
+    _, items = timed_tables
+    moment = 1_658_002_729_837
+    times = np.append(moment - 30, np.arange(moment - 19, moment + 20))
+    log = pd.DataFrame({"user_id": "u", "item_id": items["item_id"].to_numpy(), "timestamp": times})
+    for later in range(1, 20):
+        cuts = Cuts((moment - 3) / 1000, (moment + later) / 1000, False)
+        data = build_dataset(log, items, "fine", cuts=cuts)
+        assert data.before is not None
+        assert data.before.tolist() == [[17, 20 + later]]

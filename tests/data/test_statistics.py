@@ -10,6 +10,8 @@ from srtlib.data import statistics
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset
 from srtlib.data.statistics import describe, entropies, growth, vocabulary
+from srtlib.evaluation import metrics
+from srtlib.studies import baselines
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -102,6 +104,12 @@ def test_what_an_evaluation_must_know(tmp_path: Path) -> None:
     assert shares["unseen_in_test"] == np.mean([int(item) not in seen for item in last])
 
 
+def test_popularity_is_the_baseline_that_is_recorded_elsewhere(folder: str, dataset: Dataset) -> None:
+    shares = statistics.evaluation_statistics(folder).set_index("statistic")["value"]
+    ranks = baselines.score_ranks(baselines.popularity(dataset), dataset)
+    assert 0.05 < shares["popularity_ndcg@10"] == pytest.approx(metrics(ranks)["ndcg@10"])
+
+
 @pytest.mark.parametrize("share", [0.1, 0.100001])
 @pytest.mark.parametrize("name", statistics.MISLEADING)
 def test_a_protocol_that_misleads_is_said(name: str, share: float) -> None:
@@ -109,3 +117,13 @@ def test_a_protocol_that_misleads_is_said(name: str, share: float) -> None:
     table = pd.DataFrame({"statistic": list(shares), "value": list(shares.values())})
     said = statistics.protocol_warnings(table)
     assert said == ([f"10% {statistics.MISLEADING[name]}"] if share > 0.1 else [])
+
+
+def test_what_is_recorded_says_what_an_evaluation_must_know(folder: str, dataset: Dataset, tmp_path: Path) -> None:
+    statistics.record([folder], tmp_path)
+    recorded = pd.read_csv(tmp_path / "statistics.csv").set_index("statistic")
+    for table in (describe(folder)[0], statistics.evaluation_statistics(folder)):
+        expected = table.set_index("statistic")["value"].astype(float)
+        assert recorded.loc[expected.index, "value"].to_numpy() == pytest.approx(expected.to_numpy())
+    assert set(recorded["fingerprint"]) == {dataset.fingerprint}
+    assert pd.read_csv(tmp_path / "growth.csv")["interactions"].max() == dataset.n_interactions

@@ -157,6 +157,11 @@ def make_groups() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def make_differences() -> pd.DataFrame:
+    table = make_groups().rename(columns={"ndcg": "difference"})
+    return table.assign(ranking=table["model"].replace({"text": "all items", "item ids": "new items"}))
+
+
 def make_optima() -> pd.DataFrame:
     table = pd.DataFrame({"n_targets": [2e4, 2e5, 2e6], "params_non_embedding": 1e4, "batch_size": [128.0, 700.0, 1e3]})
     return table.assign(at_edge=[True, False, True])
@@ -182,6 +187,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
             pd.DataFrame({"stage": ["in the file", "user not in a transfer set"], "ratings": [96_173, 43_408]})
         ),
         "groups": lambda: figures.quality_by_group(make_groups()),
+        "groups, difference": lambda: figures.difference_by_group(make_differences(), "text", "IDs"),
         "agreement": lambda: figures.observed_vs_predicted(points, kind="dataset"),
         "hold-out": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.012, 0.003])),
         "hold-out, a decade and more": lambda: figures.holdout_errors(hold_out.assign(rmse_held_out=[0.0147, 0.00077])),

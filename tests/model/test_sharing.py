@@ -145,14 +145,14 @@ def test_what_is_not_the_released_file_leaves_nothing(
     with pytest.raises(OSError, match=f"(?s)^{file} could not be fetched .*({said})") as error:
         pull_model("tiny", address)
     assert "\n" not in str(error.value)
-    assert list(pulled_root().iterdir()) == []
+    assert not pulled_root().exists()
 
 
 def test_without_a_net_nothing_is_left(release: Path) -> None:
     with pytest.raises(OSError, match=r"^README.md could not be fetched .*refused") as error:
         pull_model("tiny", f"http://{HERE}:9")
     assert "\n" not in str(error.value)
-    assert list(pulled_root().iterdir()) == []
+    assert not pulled_root().exists()
 
 
 @pytest.mark.parametrize("address", [None, "", "example.org/models", "ftp://example.org", "/somewhere", "file:///x"])
@@ -335,14 +335,14 @@ def test_what_is_no_model_on_the_hub_leaves_nothing(
     damage(hub.files)
     with pytest.raises(error, match=f"^org/name on the hub.*{said}"):
         pull_model("org/name")
-    assert list(pulled_root().iterdir()) == []
+    assert not pulled_root().exists()
 
 
 def test_what_the_hub_refuses_is_one_line(hub: type[Hub], folder: Path) -> None:
     with pytest.raises(OSError, match=r"^org/other on the hub: .*404") as error:
         pull_model("org/other")
     assert "\n" not in str(error.value)
-    assert list(pulled_root().iterdir()) == []
+    assert not pulled_root().exists()
     with pytest.raises(OSError, match=r"^org/a--b on the hub: Cannot have -- or \.\."):
         pull_model("org/a--b")
 
@@ -355,7 +355,7 @@ def test_without_a_net_the_hub_is_not_reached(hub: type[Hub], folder: Path, monk
         with pytest.raises(OSError, match=r"^org/name on the hub: .*refused") as error:
             call("org/name")
         assert "\n" not in str(error.value)
-    assert list(pulled_root().iterdir()) == []
+    assert not pulled_root().exists()
 
 
 def test_only_a_complete_model_with_a_card_is_pushed(hub: type[Hub], folder: Path) -> None:
@@ -386,4 +386,4 @@ def test_without_the_extra_one_line_names_it(folder: Path, monkeypatch: pytest.M
     for call in (pull_model, partial(push_model, folder)):
         with pytest.raises(ImportError, match=r'huggingface_hub.*: the hub needs the extra hub: pip install "srtlib'):
             call("org/name")
-    assert list(pulled_root().iterdir()) == []
+    assert not pulled_root().exists()

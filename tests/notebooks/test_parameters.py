@@ -104,6 +104,13 @@ def test_size_dataset_and_seed_of_a_study(
     assert {(e.dataset, e.seed, e.recipe.train.seed) for e in experiments} == {(folder, 3, 3)}
 
 
+def test_a_study_has_another_data_set_beside_it(size: str, folder: str, timed_folder: str) -> None:
+    names = run("scaling", "gains", size=size, dataset=folder, beside=timed_folder)
+    assert len(names["table"]) == 4
+    assert names["other"]["n_interactions"].tolist() == [names["table"]["n_interactions"].min()] * 2
+    assert names["gains"]["set"].tolist() == [Path(folder).name, Path(timed_folder).name]
+
+
 @pytest.mark.parametrize("notebook", ["compute_estimator", "data_estimator"])
 def test_recorded_runs_take_the_place_of_a_study(notebook: str) -> None:
     names = run(notebook, "sampling", runs="results/beauty_M", dataset="amazon_beauty", seed=4)

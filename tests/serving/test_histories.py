@@ -50,3 +50,9 @@ def test_times_order_a_history_and_may_be_missing_where_nothing_was_taken() -> N
     for time, fault in (("", "is missing"), ("inf", "is not finite"), ("May", "is not a number")):
         with pytest.raises(ValueError, match=rf"histories: row 2: timestamp .*{fault}"):
             read_histories(table.astype(str).assign(timestamp=["1", time, ""]), CATALOGUE, strict=True)
+
+
+@pytest.mark.parametrize("histories", [{1: ["i1"], "1": ["101"]}, {2: [], 2.5: [], b"2": ["i1"]}])
+def test_two_users_who_are_one_as_text_are_refused(histories: dict[Any, list[str]]) -> None:
+    with pytest.raises(ValueError, match=r"histories: two users are '[12]' as text; expected one history for each"):
+        read_histories(histories, CATALOGUE, strict=True)

@@ -134,3 +134,25 @@ def test_groups_are_made_of_users(models: dict[str, SRT], dataset: Dataset) -> N
             assert row.ndcg == pytest.approx(np.mean([1 / np.log2(1 + r) if r <= 5 else 0 for r in inside]))
             assert row.low <= row.ndcg <= row.high
     assert isinstance(table, pd.DataFrame)
+
+
+def test_differences_of_groups_are_of_the_same_users(models: dict[str, SRT], dataset: Dataset) -> None:
+    """The first is the mean of two seeds; the interval is that of the users' differences."""
+    one, other = models.values()
+    table = judging.difference_by_group([one, other], [other], dataset, k=5, edges=(0, 3, 9, 20))
+    apart = judging.by_group(models, dataset, k=5, edges=(0, 3, 9, 20))
+    of_model = {name: rows.reset_index(drop=True) for name, rows in apart.groupby("model")}
+    assert table[["ranking", "by", "least", "users"]].equals(of_model["seed 0"][["ranking", "by", "least", "users"]])
+    both = (of_model["seed 0"]["ndcg"] + of_model["seed 1"]["ndcg"]) / 2
+    assert table["first"].to_numpy() == pytest.approx(both.to_numpy())
+    assert table["second"].to_numpy() == pytest.approx(of_model["seed 1"]["ndcg"].to_numpy())
+    assert table["difference"].to_numpy() == pytest.approx((table["second"] - table["first"]).to_numpy())
+    values = [
+        np.array([1 / np.log2(1 + rank) if rank <= 5 else 0.0 for rank in judge(model, dataset, "test").ranks])
+        for model in (one, other)
+    ]
+    longest = np.diff(dataset.offsets) - 1 >= 20
+    of_users = ((values[1] - values[0]) / 2)[longest]
+    row = table[(table["ranking"] == "all items") & (table["by"] == "history") & (table["least"] == 20)].iloc[0]
+    half = 1.96 * of_users.std() / np.sqrt(longest.sum())
+    assert [row["low"], row["high"]] == pytest.approx([of_users.mean() - half, of_users.mean() + half], rel=1e-3)

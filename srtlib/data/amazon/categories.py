@@ -4,8 +4,8 @@
     5-core    users and items with fewer than five ratings leave, until there are none; the published one stays as it is
     items     metadata of what is left: title, brand (the store), categories
 
-An item is a parent_asin, which the variants of a product share; times are milliseconds since 1970. Each user's last
-interaction as the test and the last but one as the validation are the published split `last_out`, but for ties.
+An item is a parent_asin, which the variants of a product share; times are milliseconds since 1970. In place of the
+ratings, the files of an official split are read as they are given (see `official`).
 Data: Y. Hou, J. Li, Z. He, A. Yan, X. Chen and J. McAuley, "Bridging Language and Items for Retrieval and
 Recommendation", 2024.
 """
@@ -22,6 +22,7 @@ from filelock import FileLock
 from ibis import _
 from tqdm import tqdm
 
+from srtlib.data.amazon import official
 from srtlib.data.amazon.making import COUNTS, checked, describe, fingerprint, make, write_counts
 from srtlib.data.download import download_file
 from srtlib.data.engines import expressions
@@ -29,7 +30,7 @@ from srtlib.data.engines.engine import Engine, connect
 from srtlib.data.statistics import read_counts, tidy
 from srtlib.paths import home
 
-NAME = "amazon-2023"  # the data sets are called <name>-<category>
+NAME = "amazon-2023"  # the data sets are called <name>-<category>, those of official splits <name>-<category>-<split>
 HOSTS = (  # the second is a mirror
     "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023",
     "https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_2023",
@@ -50,6 +51,7 @@ CATEGORIES = """
 def prepare(
     category: Sequence[str],
     raw: Path | None = None,
+    split: str | None = None,
     seed: int = 0,
     engine: str = "duckdb",
     memory: str = "4GB",
@@ -58,10 +60,15 @@ def prepare(
 ) -> pd.DataFrame:
     """Make the data set amazon-2023-<category> of each category; one that is made already is not made again.
 
+    With a split its name is amazon-2023-<category>-<split>. Leave-one-out of `last_out`, and a split by time at
+    `official.CUTS` of `timestamp`, have the training, validation and test of the files.
+
     Args:
         category: names as the public files have them, of `CATEGORIES`.
         raw: a folder that has the raw files of each, in the public folders or straight in it, gzipped or not: the
-            metadata, and the 5-core without text or the reviews. Without it the 5-core and the metadata are downloaded.
+            metadata, and the 5-core without text, the reviews, or the split's files. Without it the metadata and the
+            5-core or the split's files are downloaded; the reviews, from which the same comes, are not.
+        split: an official one, last_out or timestamp, as it is given.
         seed: of the order of simultaneous interactions.
         engine: duckdb or spark.
         memory: of the engine (see `connect`); what needs more goes to disk.
@@ -76,38 +83,45 @@ def prepare(
     """
     if unknown := [name for name in category if name not in CATEGORIES]:
         raise ValueError(f"category {unknown[0]!r} is not known; expected some of {', '.join(CATEGORIES)}")
+    official.check_split(split)
     names, work = dict.fromkeys(category), home() / NAME
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(work / ".lock"):
-        files = [_raw_files(name, raw) if raw else _downloaded(name, work / "raw") for name in names]
+        files = [_raw_files(name, raw, split) if raw else _downloaded(name, work / "raw", split) for name in names]
         with connect(engine, work / ".scratch", memory, threads, master) as connected:
             for name, (ratings, metadata) in zip(bar := tqdm(names, unit="set", disable=None), files, strict=True):
                 bar.set_description(name)
-                _make_set(connected, _folder(name), ratings, metadata, seed, work / ".scratch")
-    counts = [read_counts(_folder(name) / COUNTS).assign(set=_folder(name).name) for name in names]
+                _make_set(connected, _folder(name, split), ratings, metadata, split, seed, work / ".scratch")
+    folders = [_folder(name, split) for name in names]
+    counts = [read_counts(folder / COUNTS).assign(set=folder.name) for folder in folders]
     return pd.concat(counts, ignore_index=True)[["set", "statistic", "value"]]
 
 
-def _folder(category: str) -> Path:
-    return home() / f"{NAME}-{category}"
+def _folder(category: str, split: str | None) -> Path:
+    return home() / "-".join([NAME, category, *([split] if split else [])])
 
 
-def _downloaded(category: str, raw: Path) -> tuple[Path, Path]:
-    files = [place.format(category) for place in (CORE, METADATA)]
+def _downloaded(category: str, raw: Path, split: str | None) -> tuple[list[Path], Path]:
+    places = official.places(category, split) if split else [CORE.format(category)]
     advice = "put it there by hand, or use --raw"
-    ratings, metadata = (
-        download_file([f"{host}/{file}" for host in HOSTS], raw / file, advice=advice) for file in files
+    *ratings, metadata = (
+        download_file([f"{host}/{file}" for host in HOSTS], raw / file, advice=advice)
+        for file in (*places, METADATA.format(category))
     )
     return ratings, metadata
 
 
-def _raw_files(category: str, raw: Path) -> tuple[Path, Path]:
-    """The ratings, those of the 5-core first, and the metadata."""
-    core, reviews, metadata = (_find(raw, place.format(category)) for place in (CORE, REVIEWS, METADATA))
-    ratings = core or reviews
+def _raw_files(category: str, raw: Path, split: str | None) -> tuple[list[Path], Path]:
+    """The ratings, those of the 5-core first, or a split's, those without histories first; and the metadata."""
+    choices = [[CORE.format(category)], [REVIEWS.format(category)]]
+    if split:
+        choices = [official.places(category, name) for name in (split, f"{split}_w_his")]
+    found = [[path for file in files if (path := _find(raw, file))] for files in choices]
+    ratings = next((paths for paths, files in zip(found, choices, strict=True) if len(paths) == len(files)), [])
+    metadata = _find(raw, METADATA.format(category))
     if not ratings or not metadata:
-        absent = METADATA if ratings else f"{CORE} or {REVIEWS}"
-        raise FileNotFoundError(f"{raw} has no {absent.replace('{}', category)}; expected the public files there")
+        absent = METADATA.format(category) if ratings else " or ".join(", ".join(files) for files in choices)
+        raise FileNotFoundError(f"{raw} has no {absent}; expected the public files there")
     return ratings, metadata
 
 
@@ -116,12 +130,17 @@ def _find(raw: Path, file: str) -> Path | None:
     return next((path for path in (*places, *(path.with_suffix("") for path in places)) if path.is_file()), None)
 
 
-def _make_set(engine: Engine, folder: Path, ratings: Path, metadata: Path, seed: int, scratch: Path) -> None:
+def _make_set(
+    engine: Engine, folder: Path, ratings: list[Path], metadata: Path, split: str | None, seed: int, scratch: Path
+) -> None:
     def fill(aside: Path) -> None:
-        kept, funnel = _core(engine, *_ratings(engine, ratings, aside), scratch)
+        if split:
+            kept, funnel = official.ratings(engine, ratings, split, aside, scratch)
+        else:
+            kept, funnel = _core(engine, *_ratings(engine, ratings[0], aside), scratch)
         if not funnel["ratings_kept"]:
             raise ValueError(
-                f"{ratings}: none of {funnel['ratings']:,} ratings is left; expected users and items with "
+                f"{ratings[0]}: none of {funnel['ratings']:,} ratings is left; expected users and items with "
                 f"{expressions.MIN_RATINGS} ratings and more"
             )
         engine.write(expressions.in_order(kept, seed, engine.number), aside / "interactions.parquet")
@@ -132,10 +151,12 @@ def _make_set(engine: Engine, folder: Path, ratings: Path, metadata: Path, seed:
         describe(engine, aside)
         counts = pd.concat([tidy(funnel), read_counts(aside / COUNTS)])
         if not counts.set_index("statistic").loc["items_with_title", "value"]:
-            raise ValueError(f"{metadata}: no item of {ratings.name} has a title there; expected metadata of the same")
+            raise ValueError(
+                f"{metadata}: no item of {ratings[0].name} has a title there; expected metadata of the same"
+            )
         write_counts(aside, counts)
 
-    files = {path.name: fingerprint(path) for path in (ratings, metadata)}
+    files = {path.name: fingerprint(path) for path in (*ratings, metadata)}
     make(folder, {"files": files, "seed": seed}, fill, replace=False)
 
 

@@ -18,6 +18,8 @@ import pandas as pd
 from ibis import _
 from ibis.expr.types import IntegerValue, StringValue, StructValue, Table
 
+from srtlib.data.columns import FILE_ORDER
+
 MIN_RATINGS = 5  # of a user who is kept
 CATEGORIES, CATEGORY_LENGTH = 3, 40  # how many categories are kept, of those shorter than this [characters]
 ITEM = {"asin": "string", "title": "string", "brand": "string", "category": "array<string>"}
@@ -28,6 +30,7 @@ REVIEW_2023 = dict.fromkeys(  # the time, in milliseconds, has had three names
     ("user_id", "parent_asin", "rating", "timestamp", "sort_timestamp", "sortTimestamp"), "string"
 )
 HEAD_2023 = "user_id,parent_asin,rating,timestamp"  # of the ratings without text; older files have none
+HEADS_2023 = (HEAD_2023, f"{HEAD_2023},history")  # of the official splits; the history is what the user rated before
 ASIN = r"['\"]asin['\"]\s*:\s*['\"]([^'\"]*)"
 PAGE_SCRIPT = "getTime"  # a title that says so is the JavaScript of a page
 TIE = 15  # hexadecimal digits of the hash that breaks ties: 60 bits, the most that fit a signed number
@@ -147,10 +150,15 @@ def reviews(lines: Table, fields: StructValue) -> Table:
     return _or_bad(found)
 
 
-def rating_lines(lines: Table) -> Table:
-    """What `reviews` returns, of 2023's lines of user, item, rating and timestamp, with or without a head line."""
-    found = lines.filter(lines.line != HEAD_2023).select("line", row=_.line.split(","))
-    whole = found.row.length() == len(RATING)
+def rating_lines(lines: Table, heads: tuple[str, ...] = (HEAD_2023,)) -> Table:
+    """What `reviews` returns, of 2023's lines of user, item, rating and timestamp, with or without a head line.
+
+    Args:
+        lines: number, line.
+        heads: the head lines that there may be; a row has as many fields as one of them.
+    """
+    found = lines.filter(lines.line.notin(heads)).select("line", row=_.line.split(","))
+    whole = found.row.length().isin([len(head.split(",")) for head in heads])
     return _or_bad(
         found.select(
             "line",
@@ -330,20 +338,21 @@ def sampled_ratings(ratings: Table, items: Table, sample: Table) -> Table:
 
 
 def in_order(ratings: Table, seed: int, number: Callable[[StringValue], IntegerValue], user: str = "user_id") -> Table:
-    """Ratings sorted by user and time, ties broken by a seeded hash of the row; without the column `place`.
+    """Ratings sorted by user and time, ties broken by file_order, if there is one, and by a seeded hash of the row.
 
     Never by item: many ratings have the day for a time, and the order of ASINs would leak.
 
     Args:
-        ratings: user_id, item_id, timestamp, rating and anything else.
+        ratings: user_id, item_id, timestamp, rating, perhaps file_order, and anything else, which is left out.
         seed: of the hash.
         number: the engine's (see `Engine.number`).
         user: the column to sort by; `place`, a number in the order of user_id, sorts faster.
     """
     row = ratings.user_id + "\t" + ratings.item_id + "\t" + ratings.timestamp.cast("string")
     tie = (ibis.literal(f"{seed}:") + row).hexdigest("md5")[:TIE]
-    ordered = ratings.mutate(tie=number(tie)).order_by(user, "timestamp", "tie", "rating")
-    return ordered.select("user_id", "item_id", "timestamp", "rating")
+    places = [name for name in (FILE_ORDER,) if name in ratings.columns]
+    ordered = ratings.mutate(tie=number(tie)).order_by(user, "timestamp", *places, "tie", "rating")
+    return ordered.select("user_id", "item_id", "timestamp", "rating", *places)
 
 
 def items_of(items: Table, interactions: Table) -> Table:
