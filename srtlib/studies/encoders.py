@@ -18,6 +18,7 @@ from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe
 from srtlib.paths import write_text
 from srtlib.recipes import SENTENCE, recipe_for
+from srtlib.runs import summarise_effects
 from srtlib.studies.baselines import UNTRAINED, record_baseline
 from srtlib.studies.fine_tuning import Method, fine_tune
 from srtlib.studies.transfer import summary_row
@@ -58,6 +59,32 @@ def record(
         tables = [table for table in (known[known["target"] != target], pd.DataFrame(rows)) if len(table)]
         write_text(path, pd.concat(tables).to_csv(index=False))
     return pd.DataFrame(rows)
+
+
+def gains(table: pd.DataFrame, metric: str = "test_unseen_ndcg@10") -> pd.DataFrame:
+    """What each encoder, the pre-trained model and the neighbours gain over the best encoder that is trained from
+    scratch on the same share, which is the one with the best mean validation NDCG@10: in pairs of a seed.
+
+    Args:
+        table: as `record` writes it.
+        metric: a column: larger is better.
+
+    Returns:
+        One row per target, share and method but the best: `target`, `share`, `best` (its name), `encoder` (or
+        "text_neighbours"), `pairs`, `worse`, and of the relative gains `effect`, `low` and `high`, as
+        `runs.summarise_effects` gives them.
+    """
+    untrained = table[table["method"] == "text_neighbours"].drop(columns=["share", "seed"])
+    untrained = untrained.assign(encoder="text_neighbours")
+    parts = []
+    for (target, _), part in table[table["share"] > 0].groupby(["target", "share"]):
+        scratch = part[part["method"] == Method.FROM_SCRATCH]
+        best = scratch.groupby("encoder")["valid_ndcg@10"].mean().idxmax()
+        base = scratch[scratch["encoder"] == best].set_index("seed")[metric].rename("metric_low")
+        level = untrained[untrained["target"] == target].merge(part[["share", "seed"]].drop_duplicates(), how="cross")
+        others = pd.concat([part[part["encoder"] != best], level]).join(base, on="seed", how="inner")
+        parts.append(others.assign(best=best, effect=others[metric] / others["metric_low"] - 1))
+    return summarise_effects(pd.concat(parts), ["target", "share", "best", "encoder"])
 
 
 def _rows(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -40,8 +41,31 @@ def test_a_row_per_training_and_none_is_done_twice(tmp_path: Path, monkeypatch: 
     assert fine_tuning.Method.FULL in again["method"].tolist()
 
 
+def test_gains_are_over_the_best_from_scratch_on_validation_in_pairs_of_a_seed() -> None:
+    """The best on validation is the base though it is not the best on test; the neighbours have one value."""
+    columns = ["target", "share", "method", "encoder", "seed", "valid_ndcg@10", "test_unseen_ndcg@10"]
+    values = {"words": (0.3, [0.2, 0.4]), "sentence": (0.1, [0.5, 0.5])}
+    rows: list[tuple[object, ...]] = [("t", 0.0, "text_neighbours", None, 0, 0.2, 0.3)]
+    for encoder, (valid, tests) in values.items():
+        rows += [("t", 0.1, "from_scratch", encoder, seed, valid, test) for seed, test in enumerate(tests)]
+    rows += [("t", 0.1, "full", "amazon-small", seed, 0.9, test) for seed, test in enumerate([0.3, 0.5])]
+    found = encoders.gains(pd.DataFrame(rows, columns=columns)).set_index("encoder")
+    assert found["best"].tolist() == ["words"] * 3
+    assert found["pairs"].tolist() == [2] * 3
+    ratios = {
+        "sentence": (0.5 / 0.2, 0.5 / 0.4),
+        "amazon-small": (0.3 / 0.2, 0.5 / 0.4),
+        "text_neighbours": (1.5, 0.75),
+    }
+    for name, (first, second) in ratios.items():
+        assert found.loc[name, "effect"] == pytest.approx((first * second) ** 0.5 - 1)
+        half = 12.706 * abs(np.log(first / second)) / 2  # Student's t with one degree of freedom, two values
+        assert np.log1p(found.loc[name, "high"]) - np.log1p(found.loc[name, "effect"]) == pytest.approx(half, rel=1e-3)
+
+
 def test_what_the_book_says_of_the_recorded_study() -> None:
     table = pd.read_csv(project_root() / "results" / "transfer" / "sentences.csv")
+    table = table[table["target"] == "amazon_beauty_2014"]
     new = table.groupby(["share", "method", "encoder"], dropna=False)["test_unseen_ndcg@10"].mean().round(4)
     found = {(share, method, encoder): value for (share, method, encoder), value in new.items()}
     by_encoder = {(share, encoder): value for (share, _, encoder), value in found.items() if share}
