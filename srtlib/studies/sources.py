@@ -27,7 +27,7 @@ from srtlib.training.trainer import train
 
 ARCHITECTURE = Architecture(d_model=256)  # of the released model amazon-small
 SETTINGS = {"d_ff": 256, "epochs": 6, "eval_every": 2, "learning_rate": 3e-4}
-PANEL = 2_000  # users of the source
+PANEL, JUDGED = 2_000, 5_000  # users: of the source, for its best checkpoint; of the target
 
 
 def record(
@@ -35,8 +35,8 @@ def record(
     sources: Sequence[str],
     target: str,
     store: Path,
-    n_items: int = 5_000,
-    n_interactions: int = 30_000,
+    n_items: int = 2_000,
+    n_interactions: int = 20_000,
     seeds: int = 1,
 ) -> pd.DataFrame:
     """Run the study of one target and write its table, row by row as trainings end.
@@ -48,7 +48,7 @@ def record(
     Args:
         path: of a CSV file.
         sources: names of the data sets that are learnt from, one at a time, without the target's users.
-        target: name of the data set that is judged on.
+        target: name of the data set, 5,000 of whose users are judged.
         store: of the runs.
         n_items: of each source the most bought, so that catalogues are of one size.
         n_interactions: of users of each source, drawn at random, at most.
@@ -100,9 +100,9 @@ def distance(source: np.ndarray, target: np.ndarray) -> float:
 def _rows(
     sources: Sequence[str], target: Dataset, store: Path, n_items: int, n_interactions: int, seeds: int
 ) -> Iterator[dict[str, Any]]:
-    vectors = sentence_vectors(item_texts(target.catalogue))
-    neighbours = record_baseline("text_neighbours", target.with_vectors(vectors), store)
-    yield {"source": "", **summary_row(target, "text_neighbours", 0, neighbours)}
+    vectors, judged = sentence_vectors(item_texts(target.catalogue)), target.panel(JUDGED)
+    neighbours = record_baseline("text_neighbours", judged.with_vectors(vectors), store)
+    yield {"source": "", **summary_row(judged, "text_neighbours", 0, neighbours)}
     for name in sources:
         whole = titles_of(load_dataset(name))
         apart = whole.without_users(target)
@@ -119,9 +119,9 @@ def _rows(
             recipe = recipe_for("sentence", ARCHITECTURE, source, SETTINGS, seed, "sources")
             if seed == 0:
                 untrained = new_model(recipe.model, source)
-                _, summary = fine_tune(untrained, target, store, recipe.train, Method.ZERO_SHOT)
-                yield {**about, **summary_row(target, "untrained", seed, summary)}
+                _, summary = fine_tune(untrained, judged, store, recipe.train, Method.ZERO_SHOT)
+                yield {**about, **summary_row(judged, "untrained", seed, summary)}
             model, learnt = train(recipe, source, store, source.panel(PANEL))
-            _, summary = fine_tune(model, target, store, recipe.train, Method.ZERO_SHOT)
+            _, summary = fine_tune(model, judged, store, recipe.train, Method.ZERO_SHOT)
             of_source = {"source_valid_ndcg@10": learnt["valid"]["ndcg@10"]}
-            yield {**about, **of_source, **summary_row(target, Method.ZERO_SHOT, seed, summary)}
+            yield {**about, **of_source, **summary_row(judged, Method.ZERO_SHOT, seed, summary)}

@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 
 from srtlib.data.dataset import Dataset
-from srtlib.params import Architecture
+from srtlib.data.loading import build_dataset
+from srtlib.data.synthetic import World
+from srtlib.params import Architecture, FineTuning, Transfer
 from srtlib.paths import project_root
-from srtlib.studies import encoders, fine_tuning
+from srtlib.studies import encoders, fine_tuning, transfer
+
+SETTINGS = {"epochs": 1, "eval_every": 1, "batch_size": 64, "n_negatives": 8}
 
 
 @pytest.fixture
@@ -25,7 +29,7 @@ def test_a_row_per_training_and_none_is_done_twice(tmp_path: Path, monkeypatch: 
     pd.DataFrame({"target": ["another"], "seed": [3]}).to_csv(path, index=False)
     first = encoders.record(path, "small", tmp_path / "runs", {0.5: 2, 1.0: 1})
     untrained = first[first["share"] == 0]["method"].tolist()
-    assert untrained == ["popularity", "co_occurrence", "text_neighbours", "zero_shot"]
+    assert untrained == ["popularity", "co_occurrence", "text_neighbours", "untrained", "zero_shot"]
     counts = first[first["share"] > 0].groupby(["share", "encoder"]).size().to_dict()
     names = ["words", "sentence", "hybrid", "amazon-small"]
     assert counts == {(share, name): n for share, n in ((0.5, 2), (1.0, 1)) for name in names}
@@ -39,6 +43,40 @@ def test_a_row_per_training_and_none_is_done_twice(tmp_path: Path, monkeypatch: 
     again = encoders.record(path, "small", tmp_path / "runs", {0.5: 2, 1.0: 1})
     pd.testing.assert_frame_equal(again, first)
     assert fine_tuning.Method.FULL in again["method"].tolist()
+
+
+def test_in_worlds_words_vectors_and_both_are_carried_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors are the world's own, item by item; a hybrid learns from them and from words."""
+    worlds = {
+        name: World(n_items=60, n_categories=3, n_brands=6, domain=domain)
+        for name, domain in (("synthetic", "a"), ("synthetic_b", "b"))
+    }
+    loaded = {name: build_dataset(world.sample(80, seed=1), world.items, name) for name, world in worlds.items()}
+    monkeypatch.setattr(encoders, "synthetic_world", worlds.__getitem__)
+    monkeypatch.setattr(transfer, "load_dataset", loaded.__getitem__)
+    learnt: list[Dataset] = []
+
+    def spy(self: transfer.Trials, method: fine_tuning.Method, seed: int, share: float) -> object:
+        learnt.extend([self.source, self.target])
+        return genuine(self, method, seed, share=share)
+
+    genuine = transfer.Trials.transfer
+    monkeypatch.setattr(transfer.Trials, "transfer", spy)
+    params = Transfer(
+        models=[Architecture(d_model=8)], pretrain=SETTINGS, train=SETTINGS, options=FineTuning(own_vocabulary=True)
+    )
+    found = encoders.in_worlds(params, tmp_path, [0.5, 1.0])
+    assert found.groupby(["encoder", "method"])["share"].apply(list).to_dict() == {
+        (encoder, method): [0.5, 1.0]
+        for encoder in ("words", "vectors", "hybrid")
+        for method in ("from_scratch", "full")
+    }
+    assert found["test_ndcg@10"].gt(0).all()
+    assert [data.vectors is None for data in learnt] == [True] * 8 + [False] * 16
+    for data in learnt[8:]:
+        own = dict(zip(worlds[data.name].items["item_id"], worlds[data.name].vectors(), strict=True))
+        assert data.vectors is not None
+        np.testing.assert_array_equal(data.vectors, [own[item] for item in data.catalogue["item_id"]])
 
 
 def test_gains_are_over_the_best_from_scratch_on_validation_in_pairs_of_a_seed() -> None:
