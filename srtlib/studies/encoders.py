@@ -14,6 +14,7 @@ import pandas as pd
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset, synthetic_world
 from srtlib.data.sentences import item_texts, sentence_vectors
+from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, Transfer
 from srtlib.paths import write_text
@@ -134,7 +135,7 @@ def _rows(
         yield _row(target, name, "", 0.0, 0, record_baseline(name, with_vectors, store))
     model = SRT.from_pretrained(start)
     recipe = _recipe(target, 1.0, "sentence", 0)
-    for name, unseen in (("untrained", _before_training(model)), (Method.ZERO_SHOT, model)):
+    for name, unseen in (("untrained", _before_training(model, target)), (Method.ZERO_SHOT, model)):
         _, summary = fine_tune(unseen, target, store, recipe.train, Method.ZERO_SHOT)
         yield _row(target, name, start, 0.0, 0, summary)
     for share, seed in ((share, seed) for share, n in sorted(seeds.items()) for seed in range(n)):
@@ -147,9 +148,9 @@ def _rows(
         yield _row(target, Method.FULL, start, share, seed, summary)
 
 
-def _before_training(model: SRT) -> SRT:
+def _before_training(model: SRT, target: Dataset) -> SRT:
     """The neighbours by the whitening that a model has from its source: what it was before it learnt."""
-    fresh = SRT(model.params, model.tokenizer)
+    fresh = new_model(model.params, target)
     fresh.load_state_dict({**fresh.state_dict(), **dict(model.named_buffers())})
     return fresh
 
