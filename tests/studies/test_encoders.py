@@ -114,3 +114,30 @@ def test_what_the_book_says_of_the_recorded_study() -> None:
     untrained = table[table["share"] == 0].set_index("method")["test_unseen_ndcg@10"].round(4)
     assert (untrained["text_neighbours"], untrained["zero_shot"]) == (0.0423, 0.0374)
     assert table[table["share"].between(0.001, 0.9)].groupby(["share", "encoder"]).size().eq(3).all()
+
+
+def test_what_the_book_says_of_targets_that_were_not_trained_on() -> None:
+    table = pd.read_csv(project_root() / "results" / "transfer" / "sentences.csv")
+    untrained = (
+        table[table["share"] == 0].pivot(index="target", columns="method", values="test_unseen_ndcg@10").round(4)
+    )
+    assert untrained.loc["amazon_sports_2014", ["text_neighbours", "zero_shot"]].tolist() == [0.02, 0.0196]
+    films = untrained.loc["movielens_1m"]
+    assert films[["text_neighbours", "untrained", "zero_shot", "co_occurrence"]].tolist() == [
+        0.0195,
+        0.0249,
+        0.0251,
+        0.0472,
+    ]
+
+
+def test_what_the_book_says_of_the_gains() -> None:
+    table = pd.read_csv(project_root() / "results" / "transfer" / "sentences.csv")
+    found = encoders.gains(table).set_index(["share", "encoder"])
+    pretrained = found.xs("amazon-small", level="encoder")
+    assert pretrained["effect"].round(2).to_dict() == {0.01: -0.07, 0.05: -0.04, 1.0: -0.16}
+    assert pretrained.loc[0.01, ["low", "high"]].astype(float).round(2).tolist() == [-0.1, -0.03]
+    same = encoders.gains(table[table["encoder"].isin(["sentence", "amazon-small"]) | (table["share"] == 0)])
+    same = same[same["encoder"] == "amazon-small"]
+    assert same["best"].eq("sentence").all()
+    assert same["effect"].round(2).tolist() == [-0.1, -0.05, -0.09]

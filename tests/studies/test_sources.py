@@ -11,6 +11,7 @@ from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
 from srtlib.data.sentences import item_texts, sentence_vectors
 from srtlib.params import Architecture
+from srtlib.paths import project_root
 from srtlib.studies import sources
 
 
@@ -94,3 +95,18 @@ def test_the_most_bought_items_alone_are_left(dataset: Dataset) -> None:
     kept = set(left.items.tolist())
     assert len(kept) == 10
     assert min(counts[list(kept)]) >= max(counts[list(set(range(dataset.n_items)) - kept)])
+
+
+def test_what_the_book_says_of_the_recorded_sources() -> None:
+    table = pd.read_csv(project_root() / "results" / "transfer" / "sources.csv")
+    assert table.loc[table["method"] == "text_neighbours", "test_unseen_ndcg@10"].round(4).tolist() == [0.0409]
+    found = table.pivot(index="source", columns="method", values="test_unseen_ndcg@10")
+    lost = 1 - found["zero_shot"] / found["untrained"]
+    assert (lost.min().round(2), lost.max().round(2)) == (0.09, 0.16)
+    assert (lost.idxmin(), lost.idxmax()) == ("amazon_books_2014_1m", "amazon_health_2014")
+    by_distance = table.dropna(subset="distance").groupby("source")["distance"].first().sort_values().index
+    assert (by_distance[0], by_distance[-1]) == ("amazon_health_2014", "amazon_video_games_2018")
+    assert found.loc[by_distance[[0, -1]], "untrained"].round(4).tolist() == [0.0368, 0.0339]
+    assert found.loc[[by_distance[0], by_distance[-1], "amazon_books_2014_1m"], "zero_shot"].round(4).tolist() == [
+        0.0309, 0.0287, 0.0317,
+    ]  # fmt: skip
