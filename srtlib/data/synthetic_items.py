@@ -146,6 +146,26 @@ class SyntheticItems:
         weight = 1 / (rank + 1 + self.n_items / 200)
         return weight / weight.sum()
 
+    def vectors(self, width: int = 32) -> npt.NDArray[np.float32]:
+        """What a sentence encoder would say of the items, float32 [n_items, width], each of length 1: the sum of a
+        random vector for each of category, type, brand, style and material. Both domains of a pair share them; colours
+        and model words are beyond it.
+
+        Args:
+            width: of the vectors.
+        """
+        sizes = {
+            "category": self._n_all_categories,
+            "type": self._n_all_types,
+            "brand": self.n_brands,
+            "style": len(STYLES),
+            "material": len(MATERIALS),
+        }
+        total = np.zeros((self.n_items, width))
+        for name, n in sizes.items():
+            total += self._rng("vectors of " + name).standard_normal((n, width))[getattr(self.catalogue, name)]
+        return (total / np.linalg.norm(total, axis=1, keepdims=True)).astype(np.float32)
+
     @property
     def _n_all_categories(self) -> int:
         return self.n_categories + (self.n_categories + 1) // 2

@@ -98,3 +98,79 @@ def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_n
     ax.minorticks_off()
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+@styled
+def zero_shot(table: pd.DataFrame, y: str = "test_unseen_ndcg@10") -> Figure:
+    """What ranks each target though nothing was trained on it: a row per target, a mark per method.
+
+    Args:
+        table: `target`, `method`, `y`.
+        y: a column: quality.
+    """
+    targets, methods = table["target"].unique(), table["method"].unique()
+    figure, ax = plt.subplots(figsize=(6.0, 1.6 + 0.6 * len(targets)))
+    row = pd.Series(range(len(targets))[::-1], index=targets)
+    for i, method in enumerate(methods):
+        part = table[table["method"] == method]
+        ax.plot(part[y], row[part["target"]], MARKERS[i], color=kind_tint(i), markersize=9, label=method, clip_on=False)
+    ax.set(xlabel=label(y), ylim=(-0.5, len(targets) - 0.5), xlim=(0, None))
+    ax.set_yticks(row, row.index)
+    ax.locator_params(axis="x", nbins=5)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@styled
+def gains_by_share(table: pd.DataFrame) -> Figure:
+    """Gains over the best encoder that was trained from scratch, a panel per target, a group per share.
+
+    Args:
+        table: `target`, `share`, `best` (its name, shown below the share), `encoder`, `effect`, and its interval `low`
+            and `high`, NaN where there is none; gains are ratios.
+    """
+    targets, kinds = table["target"].unique(), list(table["encoder"].unique())
+    figure, axes = plt.subplots(len(targets), figsize=(6.0, 1.6 + 2.6 * len(targets)), sharey=True, squeeze=False)
+    for ax, target in zip(axes[:, 0], targets, strict=True):
+        part = table[table["target"] == target]
+        best = part.groupby("share")["best"].first()
+        place = pd.Series(range(len(best)), index=best.index)
+        for i, kind in enumerate(kinds):
+            own = part[part["encoder"] == kind]
+            if own.empty:
+                continue
+            x = place[own["share"]] + 0.18 * (i - (len(kinds) - 1) / 2)
+            ax.vlines(x, own["low"], own["high"], color=kind_tint(i), linewidth=2.5, alpha=0.6)
+            ax.plot(x, own["effect"], MARKERS[i], color=kind_tint(i), markersize=7, label=kind)
+        ax.axhline(0, color=GREY, linewidth=2, linestyle=":")
+        ax.set(title=target, xlim=(-0.5, len(best) - 0.5))
+        ax.set_xticks(place, [f"{share:.0%}\n{name}" for share, name in best.items()])
+        ax.grid(visible=False, axis="x")
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.supylabel("gain over the best encoder from scratch", fontsize=13)
+    figure.supxlabel("share of the target's users, and the best encoder", fontsize=13)
+    lines = {line.get_label(): line for ax in axes[:, 0] for line in ax.lines[:-1]}
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@styled
+def sources_by_distance(table: pd.DataFrame, level: float, y: str = "test_unseen_ndcg@10") -> Figure:
+    """Quality on an unseen target against the distance of what was learnt from: before training (hollow) and after it.
+
+    Args:
+        table: `source`, `distance`, `method` (untrained or zero_shot), `y`, a row per seed.
+        level: quality of the target's own neighbours: a level line.
+        y: a column: quality.
+    """
+    figure, ax = plt.subplots()
+    for i, (name, part) in enumerate(table.sort_values("distance").groupby("source", sort=False)):
+        before, after = (part[part["method"] == method] for method in ("untrained", "zero_shot"))
+        x, tint = before["distance"].iloc[0], kind_tint(i)
+        ax.vlines(x, after[y].min(), before[y].max(), color=tint, linewidth=1.5, alpha=0.6)
+        ax.plot(before["distance"], before[y], MARKERS[i], color=tint, markerfacecolor="none", markersize=9)
+        ax.plot(after["distance"], after[y], MARKERS[i], color=tint, markersize=9, label=name)
+    ax.axhline(level, color=GREY, linewidth=2, linestyle=":", label="neighbours, the target's own whitening")
+    ax.set(xlabel="distance of the source's mean title", ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure

@@ -8,6 +8,7 @@ from . import processes as processes
 from . import ray_cluster as ray_cluster
 from . import recording as recording
 from . import releasing as releasing
+from . import sources as sources
 from . import sweeping as sweeping
 from . import text_and_ids as text_and_ids
 from . import transfer as transfer

@@ -4,7 +4,7 @@ target's users, beside a pre-trained model, and beside the neighbours by sentenc
 Every training is a run of the store, so that a study that was interrupted goes on where it was.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,21 +12,29 @@ from typing import Any
 import pandas as pd
 
 from srtlib.data.dataset import Dataset
-from srtlib.data.loading import load_dataset
+from srtlib.data.loading import load_dataset, synthetic_world
 from srtlib.data.sentences import item_texts, sentence_vectors
+from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
-from srtlib.params import Architecture, Recipe
+from srtlib.params import Architecture, Recipe, Transfer
 from srtlib.paths import write_text
 from srtlib.recipes import SENTENCE, recipe_for
+from srtlib.runs import summarise_effects
 from srtlib.studies.baselines import UNTRAINED, record_baseline
 from srtlib.studies.fine_tuning import Method, fine_tune
-from srtlib.studies.transfer import summary_row
+from srtlib.studies.transfer import Trials, summary_row
 from srtlib.training.trainer import train
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "words": {"encoder": "token_bag"},
     "sentence": {"encoder": "sentence", **SENTENCE},
     "hybrid": {"encoder": "hybrid", **SENTENCE},
+}
+WORLD_VECTORS = {"vector_dim": 32, "head": "residual", "start": "neighbours"}
+WORLD_ENCODERS: dict[str, dict[str, Any]] = {
+    "words": {"encoder": "token_bag"},
+    "vectors": {"encoder": "fixed_vectors", **WORLD_VECTORS},
+    "hybrid": {"encoder": "hybrid", **WORLD_VECTORS},
 }
 ARCHITECTURE, D_FF = Architecture(d_model=256), 256  # of the released model amazon-small
 SHARE_RATE, TUNED_RATE = 3e-4, 5e-4  # on a share of the users; of a pre-trained model, on all of them
@@ -60,6 +68,65 @@ def record(
     return pd.DataFrame(rows)
 
 
+def gains(table: pd.DataFrame, metric: str = "test_unseen_ndcg@10") -> pd.DataFrame:
+    """What each encoder, the pre-trained model and the neighbours gain over the best encoder that is trained from
+    scratch on the same share, which is the one with the best mean validation NDCG@10: in pairs of a seed.
+
+    Args:
+        table: as `record` writes it.
+        metric: a column: larger is better.
+
+    Returns:
+        One row per target, share and method but the best: `target`, `share`, `best` (its name), `encoder` (or
+        "text_neighbours"), `pairs`, `worse`, and of the relative gains `effect`, `low` and `high`, as
+        `runs.summarise_effects` gives them.
+    """
+    untrained = table[table["method"] == "text_neighbours"].drop(columns=["share", "seed"])
+    untrained = untrained.assign(encoder="text_neighbours")
+    parts = []
+    for (target, _), part in table[table["share"] > 0].groupby(["target", "share"]):
+        scratch = part[part["method"] == Method.FROM_SCRATCH]
+        best = str(scratch.groupby("encoder")["valid_ndcg@10"].mean().idxmax())
+        base = scratch[scratch["encoder"] == best].set_index("seed")[metric].rename("metric_low")
+        level = untrained[untrained["target"] == target].merge(part[["share", "seed"]].drop_duplicates(), how="cross")
+        others = pd.concat([part[part["encoder"] != best], level]).join(base, on="seed", how="inner")
+        parts.append(others.assign(best=best, effect=others[metric] / others["metric_low"] - 1))
+    return summarise_effects(pd.concat(parts), ["target", "share", "best", "encoder"])
+
+
+def in_worlds(params: Transfer, store: Path, shares: Iterable[float], seed: int = 0) -> pd.DataFrame:
+    """Words, vectors and both, from scratch and pre-trained, between the two domains of the synthetic world, which
+    makes the vectors itself (`SyntheticItems.vectors`).
+
+    Args:
+        params: of the study of transfer; its first model is trained.
+        store: of the runs.
+        shares: of the target's users that are trained on.
+        seed: of training.
+
+    Returns:
+        One row per encoder, share and method: as `Trials.transfer` gives it, with `encoder`.
+    """
+    rows = []
+    for name, settings in WORLD_ENCODERS.items():
+        own: dict[str, Any] = {"pretrain": {**params.pretrain, **settings}, "train": {**params.train, **settings}}
+        if name == "vectors":
+            own["options"] = params.options.model_copy(update={"own_vocabulary": False})
+        trials = Trials(params.model_copy(update=own), ["synthetic"], "synthetic_b", store, seed)
+        if name != "words":
+            trials.source, trials.target = map(_with_world_vectors, (trials.source, trials.target))
+        for share in shares:
+            for method in (Method.FROM_SCRATCH, Method.FULL):
+                rows.append({"encoder": name, **trials.transfer(method, seed, share=share)[1]})
+    return pd.DataFrame(rows)
+
+
+def _with_world_vectors(dataset: Dataset) -> Dataset:
+    world = synthetic_world(dataset.name)
+    place = pd.Index(world.items["item_id"]).get_indexer(pd.Index(dataset.catalogue["item_id"]))
+    return dataset.with_vectors(world.vectors()[place])
+
+
 def _rows(
     target: Dataset, store: Path, seeds: Mapping[float, int], encoders: tuple[str, ...], start: str
 ) -> Iterator[dict[str, Any]]:
@@ -68,8 +135,9 @@ def _rows(
         yield _row(target, name, "", 0.0, 0, record_baseline(name, with_vectors, store))
     model = SRT.from_pretrained(start)
     recipe = _recipe(target, 1.0, "sentence", 0)
-    _, summary = fine_tune(model, target, store, recipe.train, Method.ZERO_SHOT)
-    yield _row(target, Method.ZERO_SHOT, start, 0.0, 0, summary)
+    for name, unseen in (("untrained", _before_training(model, target)), (Method.ZERO_SHOT, model)):
+        _, summary = fine_tune(unseen, target, store, recipe.train, Method.ZERO_SHOT)
+        yield _row(target, name, start, 0.0, 0, summary)
     for share, seed in ((share, seed) for share, n in sorted(seeds.items()) for seed in range(n)):
         part = target.panel(round(share * target.n_users))
         for encoder in encoders:
@@ -78,6 +146,13 @@ def _rows(
         tuned = _recipe(part, share, "sentence", seed, {"learning_rate": TUNED_RATE})
         _, summary = fine_tune(model, part, store, tuned.train, panel=target)
         yield _row(target, Method.FULL, start, share, seed, summary)
+
+
+def _before_training(model: SRT, target: Dataset) -> SRT:
+    """The neighbours by the whitening that a model has from its source: what it was before it learnt."""
+    fresh = new_model(model.params, target)
+    fresh.load_state_dict({**fresh.state_dict(), **dict(model.named_buffers())})
+    return fresh
 
 
 def _recipe(

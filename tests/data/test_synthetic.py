@@ -148,3 +148,20 @@ def test_bad_questions_are_refused() -> None:
         SMALL.ceiling(k=0)
     with pytest.raises(ValueError, match="n_users must be at least 1"):
         SMALL.sample(0, seed=0)
+
+
+def test_vectors_tell_what_titles_share_in_both_domains() -> None:
+    """The more attributes two items have in common, of one domain or two, the closer they are; the same ones: equal."""
+    worlds = [World(n_items=400, n_categories=4, n_brands=8, seed=3, domain=domain) for domain in "ab"]
+    vectors = np.concatenate([world.vectors(256) for world in worlds])
+    names = ("category", "type", "brand", "style", "material")
+    attributes = np.concatenate([np.stack([getattr(w.catalogue, name) for name in names], axis=1) for w in worlds])
+    alike = (attributes[:, None] == attributes[None]).sum(axis=2)
+    cosine = vectors @ vectors.T
+    across = np.s_[:400, 400:]
+    for part in (np.s_[:400, :400], across):
+        means = [cosine[part][alike[part] == n].mean() for n in range(5)]
+        np.testing.assert_allclose(means, np.arange(5) / 5, atol=0.05)
+        np.testing.assert_allclose(cosine[part][alike[part] == 5], 1, atol=1e-5)
+    assert (alike[across] == 5).any()
+    assert not np.allclose(worlds[0].vectors(), World(n_items=400, n_categories=4, n_brands=8, seed=4).vectors())

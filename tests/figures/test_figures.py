@@ -94,6 +94,28 @@ def make_encoders() -> pd.DataFrame:
     return table.assign(low=table["test_unseen_ndcg@10"] - 0.001, high=table["test_unseen_ndcg@10"] + 0.001)
 
 
+def make_gains() -> pd.DataFrame:
+    rows = [
+        ("Beauty", 0.01, "sentence", "words", -0.3), ("Beauty", 0.01, "sentence", "pre-trained", -0.1),
+        ("Beauty", 1.0, "words", "sentence", -0.08), ("Films", 0.01, "words", "sentence", 0.04),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["target", "share", "best", "encoder", "effect"])
+    return table.assign(low=table["effect"] - 0.02, high=table["effect"] + 0.02)
+
+
+def make_sources() -> pd.DataFrame:
+    rows = [
+        ("near", 0.2, "untrained", 0.04), ("near", 0.2, "zero_shot", 0.035), ("near", 0.2, "zero_shot", 0.03),
+        ("far", 0.7, "untrained", 0.03), ("far", 0.7, "zero_shot", 0.02),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["source", "distance", "method", "test_unseen_ndcg@10"])
+
+
+def make_unseen() -> pd.DataFrame:
+    rows = [(target, method, 0.01 * (i + 1)) for i, target in enumerate(("Beauty", "Films")) for method in ("a", "b")]
+    return pd.DataFrame(rows, columns=["target", "method", "test_unseen_ndcg@10"])
+
+
 def make_transfer(x: str) -> pd.DataFrame:
     sizes = {"share": [0.01, 0.05, 0.2, 1.0], "pretrain_interactions": [50_000, 100_000, 900_000]}[x]
     parts = [
@@ -214,6 +236,9 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "seeds": lambda: figures.seed_spread(make_seeds()),
         "time to quality": lambda: figures.time_to_quality(make_systems()),
         "transfer, encoders": lambda: figures.encoders_by_share(make_encoders(), 0.04),
+        "transfer, gains": lambda: figures.gains_by_share(make_gains()),
+        "transfer, sources": lambda: figures.sources_by_distance(make_sources(), 0.042),
+        "transfer, zero shot": lambda: figures.zero_shot(make_unseen()),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }
 
@@ -444,6 +469,34 @@ def test_encoders_by_share_draw_each_encoder_beside_the_neighbours() -> None:
     assert lines["words"] == [0.02, 0.06]
     assert lines["sentence"] == [0.03, 0.05]
     assert lines["neighbours by text, nothing trained"] == [0.04, 0.04]
+
+
+def test_gains_are_drawn_a_panel_per_target_with_their_intervals() -> None:
+    panels = {ax.get_title(): ax for ax in figures.gains_by_share(make_gains()).axes}
+    assert list(panels) == ["Beauty", "Films"]
+    assert [tick.get_text() for tick in panels["Beauty"].get_xticklabels()] == ["1%\nsentence", "100%\nwords"]
+    marks = {line.get_label(): list(line.get_ydata()) for line in panels["Beauty"].lines}
+    assert (marks["words"], marks["pre-trained"], marks["sentence"]) == ([-0.3], [-0.1], [-0.08])
+    drawn = [path.vertices[:, 1] for bars in panels["Films"].collections for path in bars.get_paths()]
+    np.testing.assert_allclose(drawn, [[0.02, 0.06]])
+
+
+def test_sources_are_drawn_before_and_after_training_at_their_distance() -> None:
+    lines = figures.sources_by_distance(make_sources(), 0.042).axes[0].lines
+    filled = {line.get_label(): line.get_xydata().tolist() for line in lines if line.get_markerfacecolor() != "none"}
+    assert filled["near"] == [[0.2, 0.035], [0.2, 0.03]]
+    assert filled["far"] == [[0.7, 0.02]]
+    hollow = [line.get_xydata().tolist() for line in lines if line.get_markerfacecolor() == "none"]
+    assert hollow == [[[0.2, 0.04]], [[0.7, 0.03]]]
+    assert [list(line.get_ydata()) for line in lines][-1] == [0.042, 0.042]
+
+
+def test_zero_shot_draws_a_row_per_target_and_a_mark_per_method() -> None:
+    ax = figures.zero_shot(make_unseen()).axes[0]
+    rows = {text.get_text(): tick for text, tick in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
+    assert {line.get_label(): line.get_xydata().tolist() for line in ax.lines} == {
+        method: [[0.01, rows["Beauty"]], [0.02, rows["Films"]]] for method in ("a", "b")
+    }
 
 
 def test_transfer_curves_draw_each_kind_and_its_level_from_scratch() -> None:
