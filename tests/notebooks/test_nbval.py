@@ -44,7 +44,8 @@ def test_a_function_that_returns_other_numbers_fails_the_notebook(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(at_start)  # Python imports it first, in the notebook's kernel too
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", str(ROOT))])
-    command = [sys.executable, "-m", "pytest", "--nbval", str(notebook), "-c", str(ROOT / "pyproject.toml")]
+    rules = f"--nbval-sanitize-with={ROOT / 'tests' / 'notebooks' / 'nbval.cfg'}"  # conftest.py is of another folder
+    command = [sys.executable, "-m", "pytest", "--nbval", rules, str(notebook), "-c", str(ROOT / "pyproject.toml")]
     known = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True)
     assert sum(map(int, re.findall(r"(\d+) failed", done.stdout))) == failed, done.stdout
