@@ -109,8 +109,8 @@ def _use(name: str) -> list[str]:
         f"srt train path/to/your/data --start {name}  # fine-tune it",
         "```",
         "",
-        "It is a start, and no more: on catalogues that it has not seen it ranks no better than the nearest items by",
-        "sentence vectors do, which need no model; the gain is what training on your own interactions adds. It knows",
+        "It is a start, and no more: on catalogues that it has not seen it ranks much as the nearest items by sentence",
+        "vectors do, which need no model; the gain is what training on your own interactions adds. It knows",
         "no prices, stock or seasons, offers what resembles the last items in words, and has read English titles.",
     ]
 
