@@ -7,6 +7,7 @@ tie.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,7 @@ from srtlib.extensions import look_up
 from srtlib.model.csr import ranges, row_numbers
 
 if TYPE_CHECKING:
+    from srtlib.data.dataset import Dataset
     from srtlib.params import TrainParams
 
 
@@ -115,6 +117,7 @@ class NegativeSampler:
         kind: a key of `NEGATIVES`.
         device: where to draw.
         uniform_share: expected share of the negatives that are drawn uniformly instead.
+        target_counts: how often each item is a training target, [I]; `beside` alone needs it.
     """
 
     def __init__(
@@ -123,12 +126,31 @@ class NegativeSampler:
         kind: str,
         device: torch.device | str = "cpu",
         uniform_share: float = 0.0,
+        target_counts: np.ndarray | None = None,
     ) -> None:
         weights = look_up(NEGATIVES, kind, "negatives")(train_counts)
         if uniform_share:
             weights = (1 - uniform_share) * weights / weights.sum() + uniform_share / len(weights)
         self.cumulative = torch.as_tensor(np.cumsum(weights)).to(device)
         self.log_q = torch.as_tensor(np.log(weights / weights.sum()), dtype=torch.float32).to(device)
+        if target_counts is not None:
+            self.log_p = torch.as_tensor(target_counts / target_counts.sum()).log().float().to(device)
+
+    @classmethod
+    def of(cls, dataset: Dataset, params: TrainParams, device: torch.device | str) -> NegativeSampler:
+        """The sampler of a training.
+
+        Args:
+            dataset: what is trained on.
+            params: the training.
+            device: where to draw.
+        """
+        given = dataset.train_counts, params.negatives, device, params.uniform_share
+        if not params.in_batch:
+            return cls(*given)
+        starts = dataset.offsets[:-1]
+        firsts = dataset.items[starts[starts < dataset.train_ends]]  # targets are all but these
+        return cls(*given, dataset.train_counts - np.bincount(firsts, minlength=dataset.n_items))
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         """Item indices, int64.
@@ -144,6 +166,21 @@ class NegativeSampler:
         points = torch.rand(shape, generator=generator, device=self.cumulative.device, dtype=self.cumulative.dtype)
         found = torch.searchsorted(self.cumulative, points * self.cumulative[-1], right=True)
         return found.clamp_(max=len(self.cumulative) - 1)
+
+    def beside(self, n: int, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Drawn negatives and a batch's own targets as further ones, and the log-probabilities of the mixture: an item
+        is expected n q + S p times among them, p its share of all training targets (Yang et al. 2020).
+
+        Args:
+            n: how many are drawn.
+            targets: int [S].
+
+        Returns:
+            int64 [n + S] and float32 [I].
+        """
+        ids = torch.cat([self.draw((n,)), targets.long()])
+        expected = torch.logaddexp(self.log_q + math.log(n), self.log_p + math.log(len(targets)))
+        return ids, expected - math.log(len(ids))
 
 
 def full_softmax(outputs: Tensor, catalogue: Tensor, targets: Tensor) -> Tensor:

@@ -48,15 +48,18 @@ class Objective(nn.Module):
         many distinct items a batch has differs."""
         self.transform = torch.compile(self.model.forward, dynamic=False)
 
-    def draw(self, sampler: NegativeSampler, n_targets: int) -> Tensor:
-        """Negatives, int64 [K] shared by the batch, or [targets, K]; K = 0 where the objective needs none.
+    def draw(self, sampler: NegativeSampler, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Negatives, int64 [K] shared by the batch, or [targets, K], and their log q, float32 [I]; K = 0 where the
+        objective needs none.
 
         Args:
             sampler: what draws them.
-            n_targets: of the batch.
+            targets: int [S], of the batch.
         """
         k = 0 if self.loss.whole_catalogue else self.params.n_negatives
-        return sampler.draw((k,) if self.params.shared_negatives else (n_targets, k))
+        if k and self.params.in_batch:
+            return sampler.beside(k, targets)
+        return sampler.draw((k,) if self.params.shared_negatives else (len(targets), k)), sampler.log_q
 
     def forward(self, batch: Batch, negative_ids: Tensor, log_q: Tensor) -> tuple[Tensor, BatchShape]:
         """The loss of a batch.
@@ -64,7 +67,7 @@ class Objective(nn.Module):
         Args:
             batch: what is learnt from.
             negative_ids: int64, as from `draw`.
-            log_q: float32 [I], log-probabilities that they are drawn with.
+            log_q: float32 [I], as from `draw`.
 
         Returns:
             The mean loss over the batch's targets, in nats, and what was computed on.
