@@ -31,7 +31,8 @@ class Scored:
 
     outputs: [S, D]; vectors: [U, D] of the batch's items; targets: int64 [S]; candidate_ids: int64 [C] shared by the
     batch, or [S, C]; target_rows and candidate_rows: where these stand in `vectors` (None: candidate c in row c);
-    log_q: float32 [I], log-probabilities that negatives are drawn with.
+    log_q: float32 [I], log-probabilities that negatives are drawn with; own: places (row, column) where a candidate is
+    of the row's own sequence and no negative.
     """
 
     outputs: Tensor
@@ -41,6 +42,7 @@ class Scored:
     target_rows: Tensor
     candidate_rows: Tensor | None
     log_q: Tensor
+    own: tuple[Tensor, Tensor] | None = None
 
     @property
     def positives(self) -> Tensor:
@@ -78,6 +80,7 @@ class SampledSoftmax:
             scored.candidate_ids,
             scored.log_q,
             params.logq_on_positive,
+            scored.own,
         )
 
 
@@ -203,6 +206,7 @@ def sampled_softmax(
     negative_ids: Tensor,
     log_q: Tensor,
     logq_on_positive: bool,
+    own: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Mean cross-entropy, in nats, of the positive among sampled negatives with the logQ correction.
 
@@ -217,6 +221,7 @@ def sampled_softmax(
         log_q: float [I], log-probabilities that negatives are drawn with.
         logq_on_positive: take the scores s+ - log q+ against s- - log q-, as the paper's code does. Otherwise s+ stands
             against s- - log(K q-), which estimates the full softmax: its sum over negatives is unbiased.
+        own: further places (row, column) to mask.
     """
     with _float32(outputs):
         outputs, positives, negatives = outputs.float(), positives.float(), negatives.float()
@@ -230,7 +235,9 @@ def sampled_softmax(
         shared = negatives.dim() == 2
         scores = outputs @ negatives.T if shared else torch.bmm(negatives, outputs.unsqueeze(2)).squeeze(2)
         scores = scores.sub_(correction)
-        scores = scores.index_put_(_hits(targets, negative_ids), scores.new_tensor(-torch.inf))
+        for masked in (_hits(targets, negative_ids), own):
+            if masked is not None:
+                scores = scores.index_put_(masked, scores.new_tensor(-torch.inf))
         return (torch.logaddexp(positive_scores, scores.logsumexp(1)) - positive_scores).mean()
 
 

@@ -86,7 +86,8 @@ class Objective(nn.Module):
         outputs = self.transform(F.embedding(inputs, vectors), batch.layout)
         if self.params.supervise == "last" or len(batch.supervised) < len(outputs):
             outputs = outputs[batch.supervised]
-        loss = self.loss(Scored(outputs, vectors, targets, candidates, target_rows, rows, log_q), self.params)
+        own = None if rows is None or not self.params.in_batch else _own(batch, len(candidates) - len(targets))
+        loss = self.loss(Scored(outputs, vectors, targets, candidates, target_rows, rows, log_q, own), self.params)
         return loss, self._shape(batch, used, candidates.shape[-1])
 
     def shape(self, batch: Batch, negative_ids: Tensor) -> BatchShape:
@@ -108,3 +109,11 @@ class Objective(nn.Module):
             encoder=self.model.encoder.flops(self.features, used),
             scored_pairs=len(batch.supervised) * n_scored,
         )
+
+
+def _own(batch: Batch, first_column: int) -> tuple[Tensor, Tensor]:
+    """Places (row, column) where a target of the batch, in the columns from the first on, is of the row's own sequence:
+    what its user takes too is there whatever its frequency, so that no correction fits it."""
+    sequence = torch.cumsum(batch.layout.positions == 0, 0)[batch.supervised]
+    rows, columns = (sequence.unsqueeze(1) == sequence).nonzero(as_tuple=True)
+    return rows, columns + first_column

@@ -17,7 +17,7 @@ K = 7
 
 @pytest.mark.parametrize("supervise", ["all", "last"])
 def test_in_batch_negatives_equal_the_sum_written_out(dataset: Dataset, supervise: str) -> None:
-    """Drawn negatives and the batch's other targets, each over how often it is expected among all of them."""
+    """Drawn negatives and the targets of the batch's other sequences, each over how often it is expected."""
     model = new_model(ModelParams(d_model=8, vocab_size=200), dataset, seed=1).eval()
     params = TrainParams(supervise=supervise, n_negatives=K, in_batch=True)
     trained_on = Sequences(dataset.items, dataset.offsets, dataset.train_ends, model.params.max_len)
@@ -35,11 +35,16 @@ def test_in_batch_negatives_equal_the_sum_written_out(dataset: Dataset, supervis
     with torch.no_grad():
         outputs = model(vectors[batch.items].float(), batch.layout)[batch.supervised].double()
     targets, losses = batch.targets.tolist(), []
+    lengths = [length for n, length in batch.layout.groups for _ in range(n)]
+    sequence_of = [sequence for sequence, length in enumerate(lengths) for _ in range(length)]
+    places = [sequence_of[place] for place in batch.supervised.tolist()]
+    assert (len(set(places)) < len(places)) == (supervise == "all")
     assert len(set(targets)) < len(targets)  # else no other place has the same target
-    for output, target in zip(outputs, targets, strict=True):
+    for output, target, place in zip(outputs, targets, places, strict=True):
+        candidates = drawn + [i for i, other in zip(targets, places, strict=True) if other != place]
         own = math.exp(output @ vectors[target])
         others = 0.0
-        for item in (i for i in drawn + targets if i != target):
+        for item in (i for i in candidates if i != target):
             q = (seen.count(item) + 1) / (len(seen) + dataset.n_items)
             p = learnt.count(item) / len(learnt)
             others += math.exp(output @ vectors[item]) / (K * q + len(targets) * p)
