@@ -187,6 +187,7 @@ class TrainParams(Params):
         0.0, ge=0, lt=1, description="decay of a running mean of the weights, which is judged and kept; 0: no mean"
     )
     uniform_share: float = later_field(0.0, ge=0, le=1, description="share of the negatives that are drawn uniformly")
+    in_batch: bool = later_field(False, description="a batch's other sequences' targets are negatives too")
     select_by: str = later_field(
         "ndcg@5", pattern=r"^(ndcg|hr|mrr)@(5|10)$", description="the best checkpoint has the highest on validation"
     )
@@ -196,6 +197,8 @@ class TrainParams(Params):
     def _check(self) -> Self:
         if self.compile and self.supervise == "last":
             raise ValueError("compile=true needs batches of one shape: supervise=all")
+        if self.in_batch and not self.shared_negatives:
+            raise ValueError("in_batch=true gives all targets of a batch the same negatives: shared_negatives=true")
         return self
 
 

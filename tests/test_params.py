@@ -84,6 +84,7 @@ def test_new_parameters_leave_the_identity_of_recorded_runs_alone() -> None:
         (ModelParams(), TrainParams(clip_norm=0)),
         (ModelParams(), TrainParams(average=0.99)),
         (ModelParams(), TrainParams(uniform_share=0.5)),
+        (ModelParams(), TrainParams(in_batch=True)),
     ]
     assert len({name(*pair) for pair in others} | {"1d58fdacd50d"}) == len(others) + 1
 
@@ -106,6 +107,7 @@ def test_the_same_number_of_epochs_is_the_same_run() -> None:
         (TrainParams, {"learning_rate": False}, "learning_rate: true and false are none of its values, got False"),
         (TrainParams, {"learning_rate": float("inf")}, "learning_rate: Input should be a finite number, got inf"),
         (TrainParams, {"seed": 2**63}, "seed: Input should be less than 9223372036854775808"),
+        (TrainParams, {"in_batch": True, "shared_negatives": False}, "in_batch=true gives all targets of a batch the"),
     ],
 )
 def test_values_that_are_no_sizes_are_refused(model: type[Params], values: dict, message: str) -> None:

@@ -223,14 +223,15 @@ def diagonal_fisher(model: SRT, source: Dataset, params: TrainParams, n_examples
     """
     generator = torch.Generator().manual_seed(seed)
     objective = Objective(model, model.features(source), source.n_items, params)
-    sampler = NegativeSampler(source.train_counts, params.negatives, model.device, params.uniform_share)
+    sampler = NegativeSampler.of(source, params, model.device)
     trained_on = source.items, source.offsets, source.train_ends
     epoch = Sequences(*trained_on, model.params.max_len, model.device).epoch("last", 1, generator)
     n_examples = min(n_examples, len(epoch))
     fisher = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     model.eval()
     for i in range(n_examples):
-        loss, _ = objective(epoch.batch(i), objective.draw(sampler, 1), sampler.log_q)
+        batch = epoch.batch(i)
+        loss, _ = objective(batch, *objective.draw(sampler, batch.targets))
         gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
         for square, gradient in zip(fisher.values(), gradients, strict=True):
             if gradient is not None:

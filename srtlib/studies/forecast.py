@@ -62,7 +62,7 @@ def flops_per_target(recipe: Recipe, dataset: Dataset) -> float:
     for i in range(min(1, len(epoch) - 1), min(STEPS, len(epoch))):
         torch.manual_seed(mixed_seed(recipe.train.seed, i, 2))  # the negatives of that step
         batch = epoch.batch(i)
-        negatives = trainer.loss.draw(trainer.sampler, len(batch.targets))
+        negatives, _ = trainer.loss.draw(trainer.sampler, batch.targets)
         targets += len(batch.targets)
         flops += training_flops(recipe.model, trainer.loss.shape(batch, negatives))
     return flops / targets

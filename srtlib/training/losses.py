@@ -7,6 +7,7 @@ tie.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,7 @@ from srtlib.extensions import look_up
 from srtlib.model.csr import ranges, row_numbers
 
 if TYPE_CHECKING:
+    from srtlib.data.dataset import Dataset
     from srtlib.params import TrainParams
 
 
@@ -29,7 +31,8 @@ class Scored:
 
     outputs: [S, D]; vectors: [U, D] of the batch's items; targets: int64 [S]; candidate_ids: int64 [C] shared by the
     batch, or [S, C]; target_rows and candidate_rows: where these stand in `vectors` (None: candidate c in row c);
-    log_q: float32 [I], log-probabilities that negatives are drawn with.
+    log_q: float32 [I], log-probabilities that negatives are drawn with; own: places (row, column) where a candidate is
+    of the row's own sequence and no negative.
     """
 
     outputs: Tensor
@@ -39,6 +42,7 @@ class Scored:
     target_rows: Tensor
     candidate_rows: Tensor | None
     log_q: Tensor
+    own: tuple[Tensor, Tensor] | None = None
 
     @property
     def positives(self) -> Tensor:
@@ -76,6 +80,7 @@ class SampledSoftmax:
             scored.candidate_ids,
             scored.log_q,
             params.logq_on_positive,
+            scored.own,
         )
 
 
@@ -115,6 +120,7 @@ class NegativeSampler:
         kind: a key of `NEGATIVES`.
         device: where to draw.
         uniform_share: expected share of the negatives that are drawn uniformly instead.
+        target_counts: how often each item is a training target, [I]; `beside` alone needs it.
     """
 
     def __init__(
@@ -123,12 +129,31 @@ class NegativeSampler:
         kind: str,
         device: torch.device | str = "cpu",
         uniform_share: float = 0.0,
+        target_counts: np.ndarray | None = None,
     ) -> None:
         weights = look_up(NEGATIVES, kind, "negatives")(train_counts)
         if uniform_share:
             weights = (1 - uniform_share) * weights / weights.sum() + uniform_share / len(weights)
         self.cumulative = torch.as_tensor(np.cumsum(weights)).to(device)
         self.log_q = torch.as_tensor(np.log(weights / weights.sum()), dtype=torch.float32).to(device)
+        if target_counts is not None:
+            self.log_p = torch.as_tensor(target_counts / target_counts.sum()).log().float().to(device)
+
+    @classmethod
+    def of(cls, dataset: Dataset, params: TrainParams, device: torch.device | str) -> NegativeSampler:
+        """The sampler of a training.
+
+        Args:
+            dataset: what is trained on.
+            params: the training.
+            device: where to draw.
+        """
+        given = dataset.train_counts, params.negatives, device, params.uniform_share
+        if not params.in_batch:
+            return cls(*given)
+        starts = dataset.offsets[:-1]
+        firsts = dataset.items[starts[starts < dataset.train_ends]]  # targets are all but these
+        return cls(*given, dataset.train_counts - np.bincount(firsts, minlength=dataset.n_items))
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         """Item indices, int64.
@@ -144,6 +169,21 @@ class NegativeSampler:
         points = torch.rand(shape, generator=generator, device=self.cumulative.device, dtype=self.cumulative.dtype)
         found = torch.searchsorted(self.cumulative, points * self.cumulative[-1], right=True)
         return found.clamp_(max=len(self.cumulative) - 1)
+
+    def beside(self, n: int, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Drawn negatives and a batch's own targets as further ones, and the log-probabilities of the mixture: an item
+        is expected n q + S p times among them, p its share of all training targets (Yang et al. 2020).
+
+        Args:
+            n: how many are drawn.
+            targets: int [S].
+
+        Returns:
+            int64 [n + S] and float32 [I].
+        """
+        ids = torch.cat([self.draw((n,)), targets.long()])
+        expected = torch.logaddexp(self.log_q + math.log(n), self.log_p + math.log(len(targets)))
+        return ids, expected - math.log(len(ids))
 
 
 def full_softmax(outputs: Tensor, catalogue: Tensor, targets: Tensor) -> Tensor:
@@ -166,6 +206,7 @@ def sampled_softmax(
     negative_ids: Tensor,
     log_q: Tensor,
     logq_on_positive: bool,
+    own: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Mean cross-entropy, in nats, of the positive among sampled negatives with the logQ correction.
 
@@ -180,6 +221,7 @@ def sampled_softmax(
         log_q: float [I], log-probabilities that negatives are drawn with.
         logq_on_positive: take the scores s+ - log q+ against s- - log q-, as the paper's code does. Otherwise s+ stands
             against s- - log(K q-), which estimates the full softmax: its sum over negatives is unbiased.
+        own: further places (row, column) to mask.
     """
     with _float32(outputs):
         outputs, positives, negatives = outputs.float(), positives.float(), negatives.float()
@@ -193,7 +235,9 @@ def sampled_softmax(
         shared = negatives.dim() == 2
         scores = outputs @ negatives.T if shared else torch.bmm(negatives, outputs.unsqueeze(2)).squeeze(2)
         scores = scores.sub_(correction)
-        scores = scores.index_put_(_hits(targets, negative_ids), scores.new_tensor(-torch.inf))
+        for masked in (_hits(targets, negative_ids), own):
+            if masked is not None:
+                scores = scores.index_put_(masked, scores.new_tensor(-torch.inf))
         return (torch.logaddexp(positive_scores, scores.logsumexp(1)) - positive_scores).mean()
 
 

@@ -48,15 +48,18 @@ class Objective(nn.Module):
         many distinct items a batch has differs."""
         self.transform = torch.compile(self.model.forward, dynamic=False)
 
-    def draw(self, sampler: NegativeSampler, n_targets: int) -> Tensor:
-        """Negatives, int64 [K] shared by the batch, or [targets, K]; K = 0 where the objective needs none.
+    def draw(self, sampler: NegativeSampler, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Negatives, int64 [K] shared by the batch, or [targets, K], and their log q, float32 [I]; K = 0 where the
+        objective needs none.
 
         Args:
             sampler: what draws them.
-            n_targets: of the batch.
+            targets: int [S], of the batch.
         """
         k = 0 if self.loss.whole_catalogue else self.params.n_negatives
-        return sampler.draw((k,) if self.params.shared_negatives else (n_targets, k))
+        if k and self.params.in_batch:
+            return sampler.beside(k, targets)
+        return sampler.draw((k,) if self.params.shared_negatives else (len(targets), k)), sampler.log_q
 
     def forward(self, batch: Batch, negative_ids: Tensor, log_q: Tensor) -> tuple[Tensor, BatchShape]:
         """The loss of a batch.
@@ -64,7 +67,7 @@ class Objective(nn.Module):
         Args:
             batch: what is learnt from.
             negative_ids: int64, as from `draw`.
-            log_q: float32 [I], log-probabilities that they are drawn with.
+            log_q: float32 [I], as from `draw`.
 
         Returns:
             The mean loss over the batch's targets, in nats, and what was computed on.
@@ -83,7 +86,8 @@ class Objective(nn.Module):
         outputs = self.transform(F.embedding(inputs, vectors), batch.layout)
         if self.params.supervise == "last" or len(batch.supervised) < len(outputs):
             outputs = outputs[batch.supervised]
-        loss = self.loss(Scored(outputs, vectors, targets, candidates, target_rows, rows, log_q), self.params)
+        own = None if rows is None or not self.params.in_batch else _own(batch, len(candidates) - len(targets))
+        loss = self.loss(Scored(outputs, vectors, targets, candidates, target_rows, rows, log_q, own), self.params)
         return loss, self._shape(batch, used, candidates.shape[-1])
 
     def shape(self, batch: Batch, negative_ids: Tensor) -> BatchShape:
@@ -105,3 +109,11 @@ class Objective(nn.Module):
             encoder=self.model.encoder.flops(self.features, used),
             scored_pairs=len(batch.supervised) * n_scored,
         )
+
+
+def _own(batch: Batch, first_column: int) -> tuple[Tensor, Tensor]:
+    """Places (row, column) where a target of the batch, in the columns from the first on, is of the row's own sequence:
+    what its user takes too is there whatever its frequency, so that no correction fits it."""
+    sequence = torch.cumsum(batch.layout.positions == 0, 0)[batch.supervised]
+    rows, columns = (sequence.unsqueeze(1) == sequence).nonzero(as_tuple=True)
+    return rows, columns + first_column

@@ -136,7 +136,7 @@ class Trainer:
         static = self.params.compile or (device.type == "cuda" and self.params.supervise == "all")
         trained_on = dataset.items, dataset.offsets, dataset.train_ends
         self.sequences = Sequences(*trained_on, recipe.model.max_len, device, static)
-        self.sampler = NegativeSampler(dataset.train_counts, self.params.negatives, device, self.params.uniform_share)
+        self.sampler = NegativeSampler.of(dataset, self.params, device)
         self.optimizer = make_optimizer(self.model, self.params, tuning.rate)
         self.average = running_mean(self.model, self.params.average) if self.params.average else None
         self.judged = cast(SRT, self.average.module) if self.average else self.model  # what is validated and kept
@@ -264,7 +264,7 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> tuple[Tensor, BatchShape]:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.params.precision == "bfloat16"):
-            return self.objective(batch, self.loss.draw(self.sampler, len(batch.targets)), self.sampler.log_q)
+            return self.objective(batch, *self.loss.draw(self.sampler, batch.targets))
 
     def _freeze(self) -> None:
         """Turn the gradients of this epoch's frozen parts off, of the others on."""

@@ -18,7 +18,7 @@ from srtlib.training.objective import Objective
 
 
 @pytest.mark.parametrize("objective", ["sampled_softmax", "full_softmax"])
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("negatives", [{}, {"shared_negatives": False}, {"in_batch": True}], ids=str)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -34,22 +34,21 @@ from srtlib.training.objective import Objective
     ids=str,
 )
 def test_exact_flops_agree_with_torchs_counter(
-    dataset: Dataset, objective: str, shared: bool, changes: dict[str, object]
+    dataset: Dataset, objective: str, negatives: dict[str, bool], changes: dict[str, object]
 ) -> None:
     values = {"d_model": 16, "n_heads": 2, "vocab_size": 200, "vector_dim": 24, **changes}
     dataset = dataset.with_vectors(np.random.default_rng(0).standard_normal((dataset.n_items, 24)))
     model = new_model(ModelParams.model_validate(values), dataset)
-    params = TrainParams(objective=objective, n_negatives=50, shared_negatives=shared)
+    params = TrainParams(objective=objective, n_negatives=50, **negatives)
     step = Objective(model, model.features(dataset), dataset.n_items, params)
     batch = (
         Sequences(dataset.items, dataset.offsets, dataset.history_ends("valid"), 50)
         .epoch("all", 400, torch.Generator().manual_seed(0))
         .batch(0)
     )
-    sampler = NegativeSampler(dataset.train_counts, "popularity")
-    negatives = sampler.draw((50,) if shared else (len(batch.targets), 50))
+    drawn = step.draw(NegativeSampler.of(dataset, params, "cpu"), batch.targets)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        loss, shape = step(batch, negatives, sampler.log_q)
+        loss, shape = step(batch, *drawn)
         loss.backward()
     bags = 2 * bag_flops(shape.encoder)  # the counter knows products only
     assert training_flops(model.params, shape) - bags == pytest.approx(counter.get_total_flops(), rel=0.02)
