@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from srtlib.figures.style import LABELS, short
+from srtlib.laws.machines import in_words
 from srtlib.paths import project_root
 
 CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
@@ -17,6 +18,7 @@ HEADINGS = {
     "cpu_s": "processor time [s]",
     "flops_paper": "the paper's count [FLOP]",
     "flops_per_step": "FLOP per step",
+    "hours": "time",
     "hr@10": "HR@10",
     "item_popularity_p50": "popularity, median",
     "n_items": "items",
@@ -94,6 +96,8 @@ def _words(name: object) -> str:
 def _text(value: object, column: str, percent: bool = False) -> str:
     """One cell.
 
+    >>> _text(0.043, "hours")
+    '2.58 minutes'
     >>> [_text(v, "x") for v in (0.123456, 12345, 1.5e-9, float("inf"), float("nan"), 0.0, None)]
     ['0.123', '12,345', '1.5 × 10⁻⁹', 'no bound', '–', '0', '–']
     """
@@ -103,6 +107,8 @@ def _text(value: object, column: str, percent: bool = False) -> str:
         return "–"
     if not isinstance(value, int | float | np.number):
         return _words(value) if column in NAMES else str(value)
+    if column == "hours":
+        return in_words(float(value))
     return f"{value:.1%}" if percent else _number(float(value), isinstance(value, int | np.integer), column)
 
 

@@ -36,7 +36,7 @@ from srtlib.laws.forms import Array
 from srtlib.laws.frontiers import check_table
 from srtlib.laws.gains import data_for, size_enough
 from srtlib.laws.law import Law, tails
-from srtlib.laws.machines import Machine
+from srtlib.laws.machines import MACHINES, Machine
 from srtlib.paths import write_text
 
 DECADES = 1.0  # how far beyond its runs an estimator speaks without a flag
@@ -112,7 +112,7 @@ class ComputeEstimator:
             flops: budgets in FLOPs, counted as `columns.compute` says.
             hours: budgets in GPU-hours.
             money: budgets in the currency of `machine`.
-            machine: what FLOPs cost; default: `Machine()`.
+            machine: what FLOPs cost; default: the H100 of `MACHINES`.
             level: of the intervals.
 
         Returns:
@@ -123,7 +123,7 @@ class ComputeEstimator:
 
         Raises ValueError unless exactly one budget is given, and where the form leaves [0, 1].
         """
-        machine = machine or Machine()
+        machine = machine or MACHINES["H100"]
         C = self.budget(flops, hours, money, machine)
         ndcg = np.atleast_1d(self.law.predict(C=C))
         _check_range(self.law, ndcg, [f"{c:.3g} FLOPs" for c in C])

@@ -11,20 +11,20 @@ UNITS = (("days", 24.0, 48.0), ("hours", 1.0, 1.5), ("minutes", 1 / 60, 1.5 / 60
 
 @dataclass(frozen=True)
 class Machine:
-    """What turns FLOPs into hours and money; the default is an A100 (BF16) at an assumed 30% and 2 per hour.
+    """What turns FLOPs into hours and money.
 
     Args:
         peak: FLOP/s of one accelerator.
         utilisation: share of it that training reaches.
         price: currency per hour.
 
-    >>> round(Machine().hours(1e18), 2)
+    >>> round(Machine(peak=312e12, utilisation=0.3, price=2.0).hours(1e18), 2)
     2.97
     """
 
-    peak: float = 312e12
-    utilisation: float = 0.3
-    price: float = 2.0
+    peak: float
+    utilisation: float
+    price: float
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

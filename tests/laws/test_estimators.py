@@ -167,8 +167,8 @@ def test_bad_budgets_and_tables_are_named(
         (lambda: by_compute.predict(-1), "flops is -1; expected positive"),
         (lambda: by_compute.predict(float("nan")), "flops is nan"),
         (lambda: by_data.predict(0), "interactions is 0"),
-        (lambda: Machine(utilisation=1.5), "utilisation of a machine is 1.5"),
-        (lambda: Machine(price=0), "price of a machine is 0"),
+        (lambda: Machine(1e14, 1.5, 3.0), "utilisation of a machine is 1.5"),
+        (lambda: Machine(1e14, 0.5, 0), "price of a machine is 0"),
         (lambda: ComputeEstimator.fit(curves.drop(columns="n_targets")), "lacks n_targets"),
         (lambda: ComputeEstimator.fit(curves, form="cubic"), "unknown form 'cubic'"),
         (lambda: DataEstimator.fit(finished.drop(columns="n_interactions")), "lacks n_interactions"),
@@ -211,7 +211,7 @@ def test_what_no_amount_can_be_is_refused(by_compute: ComputeEstimator, by_data:
         lambda: by_data.predict(1e6, N=bad),
         lambda: by_data.predict(1e6, gain=bad),
         lambda: by_data.predict(1e6, level=bad),
-        lambda: Machine(price=bad),
+        lambda: Machine(1e14, 0.5, bad),
     ]
     for call in calls:
         with pytest.raises(ValueError, match=r"expected|not positive and finite"):
