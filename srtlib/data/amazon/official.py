@@ -1,9 +1,9 @@
 """The official splits of Amazon Reviews 2023, as given: three files as one set, which leave-one-out or a split by time
 divides so again.
 
-    last_out    each user's last rating is the test, the one before it the validation: leave-one-out, with what has one
-                time in the order of the files
-    timestamp   training is before the first of `CUTS`, validation before the second: a split by time
+- `last_out`: each user's last rating is the test, the one before it the validation. That is leave-one-out, where
+  ratings of one time stand in the order of the files.
+- `timestamp`: training is before the first of `CUTS`, validation before the second. That is a split by time.
 
 Files that contradict their rule are refused. Of files with histories (`last_out_w_his`), which are what the user rated
 before, the ratings are read alone.
