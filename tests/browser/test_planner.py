@@ -195,13 +195,15 @@ def test_ones_own_laws_are_opened_and_wrong_files_are_not(tmp_path: Path, beauty
 def served(tmp_path: Path) -> Iterator[str]:
     """The page at an address, in a frame 320 pixels wide on a dark page of the book."""
     shutil.copytree(PAGE, tmp_path / "planner")
-    frame = '<iframe id="frame" src="planner/index.html" style="width:320px;height:900px;border:0"></iframe>'
-    script = """<script>frame.onload = () => setTimeout(() => {
+    frame = '<iframe id="planner" src="planner/index.html" style="width:320px;height:900px;border:0"></iframe>'
+    (listens,) = re.findall("<script>.*?</script>", (PAGE.parents[1] / "planner.md").read_text(encoding="utf-8"), re.S)
+    script = """<script>const frame = document.getElementById("planner");
+    frame.onload = () => setTimeout(() => {
       const page = frame.contentDocument, root = page.documentElement;
       document.title = JSON.stringify({width: root.scrollWidth, theme: root.dataset.theme,
         ground: getComputedStyle(page.body).backgroundColor, height: frame.style.height});
     }, 500);</script>"""
-    (tmp_path / "book.html").write_text(f'<html data-theme="dark"><body>{frame}{script}</body></html>')
+    (tmp_path / "book.html").write_text(f'<html data-theme="dark"><body>{frame}{listens}{script}</body></html>')
     handler = functools.partial(_Silent, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)

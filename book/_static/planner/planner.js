@@ -214,17 +214,17 @@ async function openLaws(file) { // a wrong file changes nothing
   update();
 }
 
-// The book's theme and frame, where this page may look at them
+// In the book: a frame as high as this page, and the book's theme, where it may be looked at
 
 function follow() {
+  if (window.parent === window) return;
+  new ResizeObserver(() => window.parent.postMessage({ planner: document.body.scrollHeight + 8 }, "*")).observe(document.body);
   try {
     const root = window.parent.document.documentElement;
     const apply = () => { if (root.dataset.theme) document.documentElement.dataset.theme = root.dataset.theme; };
-    if (window.parent === window) return;
     apply();
     new MutationObserver(apply).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
-    new ResizeObserver(() => { window.frameElement.style.height = `${document.body.scrollHeight + 8}px`; }).observe(document.body);
-  } catch { /* another origin: the system's theme, and the frame's own height */ }
+  } catch { /* opened from a folder, where every file is an origin of its own: the system's theme */ }
 }
 
 models.forEach((m, i) => el("model").add(new Option(m.name, i)));
