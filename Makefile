@@ -53,14 +53,14 @@ test-cluster: setup ## install the extras for clusters, and test them on small o
 test-wheel: setup ## test the package as it is installed elsewhere
 	$(BIN)/pytest tests/wheel $(ARGS)
 
-# What notebooks are executed with; a folder is newer when a file of it comes or goes ("models" by itself is a target).
-CODE := $(shell find $(addsuffix /.,srtlib params results models datasets) -not -path '*__pycache__*')
-
-book: setup ## build the book into _build/html, every notebook executed anew
-	@mkdir -p _build && touch _build/.executed
-	$(BIN)/jupyter-book build . --all -W -n --keep-going
+# What pages are built with; a folder is newer when a file of it comes or goes ("models" by itself is a target).
+CODE := $(shell find $(addsuffix /.,srtlib params results models datasets benchmarks/results book/_ext) -not -path '*__pycache__*')
 
 # A build that fails leaves nothing to build on: its warnings would not come again.
+book: setup ## build the book into _build/html, every notebook executed anew
+	@mkdir -p _build && touch _build/.executed
+	$(BIN)/jupyter-book build . --all -W -n --keep-going || { rm -rf _build/.doctrees; exit 1; }
+
 book-fast: setup _build/.executed ## build again what has changed; a change in the library or in recorded runs executes every notebook
 	$(BIN)/jupyter-book build . -W -n --keep-going || { rm -rf _build/.doctrees; exit 1; }
 

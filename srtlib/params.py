@@ -199,6 +199,8 @@ class TrainParams(Params):
             raise ValueError("compile=true needs batches of one shape: supervise=all")
         if self.in_batch and not self.shared_negatives:
             raise ValueError("in_batch=true gives all targets of a batch the same negatives: shared_negatives=true")
+        if self.in_batch and self.objective == "full_softmax":
+            raise ValueError("in_batch=true adds to drawn negatives; objective=full_softmax draws none")
         return self
 
 
@@ -354,12 +356,13 @@ def _expected_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
 class _OnceEach(yaml.SafeLoader):
     """Refuses a name that stands twice, of which YAML would keep the last."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # later, merged names stand there too
+        node = super().compose_mapping_node(anchor)
         names = [(key.tag, key.value) for key, _ in node.value]
         for place, (key, _) in enumerate(node.value):
             if names[place] in names[:place]:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def read_yaml(text: str) -> Any:

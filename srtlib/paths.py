@@ -63,6 +63,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         path: of the file; its folder is made if need be.
         data: all of it.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the name of a file")
     with whole_file(path) as aside:
         aside.write_bytes(data)
 

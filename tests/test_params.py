@@ -107,6 +107,7 @@ def test_the_same_number_of_epochs_is_the_same_run() -> None:
         (TrainParams, {"learning_rate": False}, "learning_rate: true and false are none of its values, got False"),
         (TrainParams, {"learning_rate": float("inf")}, "learning_rate: Input should be a finite number, got inf"),
         (TrainParams, {"seed": 2**63}, "seed: Input should be less than 9223372036854775808"),
+        (TrainParams, {"in_batch": True, "objective": "full_softmax"}, "objective=full_softmax draws none"),
         (TrainParams, {"in_batch": True, "shared_negatives": False}, "in_batch=true gives all targets of a batch the"),
     ],
 )
@@ -144,3 +145,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path, text: str, name: st
 def test_what_is_merged_in_may_be_overridden() -> None:
     text = "base: &base {a: 1, b: 2}\nmine: {<<: *base, b: 3}\n"
     assert read_yaml(text) == {"base": {"a": 1, "b": 2}, "mine": {"a": 1, "b": 3}}
+
+
+def test_what_has_overridden_may_be_merged_in_again() -> None:
+    assert read_yaml("a: &a {k: 0}\nb: &b {<<: *a, k: 1}\nc: {<<: *b}\n")["c"] == {"k": 1}

@@ -130,3 +130,9 @@ def test_what_fails_leaves_the_old_one_and_nothing_else(error: type[BaseExceptio
         make_folder(tmp_path / "folder", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_folder_is_not_overwritten_by_a_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=f"^{tmp_path} is a folder; expected the name of a file$"):
+        write_text(tmp_path, "text")
+    assert not list(tmp_path.iterdir())

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from srtlib.laws.pages import with_published_laws, write_planner
 from srtlib.laws.planner import Planner, read
+from srtlib.paths import project_root
 
 GRIDS = ("scaling", "corners", "seeds", "depth")  # trained by the default recipe to its own end
+RESULTS = project_root() / "results"
 
 
 def write(path: Path) -> None:
@@ -19,8 +21,8 @@ def write(path: Path) -> None:
     write_planner(
         path,
         {
-            "Ten Amazon sets, 2.7M interactions": Planner.fit(*read("results/pool", grids=GRIDS)),
-            "Amazon Beauty, 199K interactions": Planner.fit(*read("results/beauty_M")),
+            "Ten Amazon sets, 2.7M interactions": Planner.fit(*read(RESULTS / "pool", grids=GRIDS)),
+            "Amazon Beauty, 199K interactions": Planner.fit(*read(RESULTS / "beauty_M")),
             "The authors' runs, refitted": authors,
             "The authors' runs, published laws": with_published_laws(authors),
         },

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from srtlib.cli.arguments import Commands, Result, count, duration, setting
+from srtlib.cli.arguments import Commands, Result, count, duration, mapping, setting
 from srtlib.params import Architecture, ModelParams, load_params, parse
 from srtlib.paths import runs_root
 from srtlib.protocols import parse_cuts
@@ -113,7 +113,8 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
     dataset = _dataset(options)
     if options.interactions:
         dataset = dataset.sample_users(n_interactions=options.interactions, seed=options.seed)
-    settings = dict(map(setting, options.set))
+    given = mapping(options.set, "--set", "KEY=VALUE")
+    settings = dict(setting(f"{name}={value}") for name, value in given.items())
     if options.start:
         summary = _fine_tune(options, dataset, settings)
     else:

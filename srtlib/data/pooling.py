@@ -11,7 +11,10 @@ from srtlib.data.cache import hashes
 from srtlib.data.columns import check_items
 from srtlib.data.dataset import PART_END, part_of_id
 from srtlib.data.loading import POOLED, check_name, find_folder, load_dataset, pooled, read_tables, write_record
+from srtlib.data.splitting import units_per_second
 from srtlib.paths import home, make_folder, write_text
+
+FIRST_TIME = 10**8  # seconds: what ends before 1973 holds no real times
 
 
 def pool_datasets(name: str, parts: Sequence[str]) -> Path:
@@ -39,7 +42,7 @@ def pool_datasets(name: str, parts: Sequence[str]) -> Path:
 
     def fill(aside: Path) -> None:
         interactions, items = zip(*(_prefixed(part) for part in parts), strict=True)
-        pd.concat(interactions, ignore_index=True).to_parquet(aside / "interactions.parquet", index=False)
+        pd.concat(_in_one_unit(interactions), ignore_index=True).to_parquet(aside / "interactions.parquet", index=False)
         pd.concat(items, ignore_index=True).to_parquet(aside / "items.parquet", index=False)
         write_text(aside / POOLED, json.dumps(record, indent=2))
         write_record(aside, hashlib.sha256(json.dumps(record).encode()).hexdigest(), hashes(aside))
@@ -69,6 +72,16 @@ def pool_statistics(name: str | Path) -> pd.DataFrame:
     )
     table = table.loc[items["part"].drop_duplicates()].rename_axis("part").reset_index()
     return pd.concat([table, table.drop(columns="part").sum().to_frame().T.assign(part="all")], ignore_index=True)
+
+
+def _in_one_unit(logs: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The same interactions, times counted in the finest unit of any part; places in a sequence, before 1973, stay."""
+    latest = [log["timestamp"].max() for log in logs]
+    finest = max(map(units_per_second, latest))
+    return [
+        log.assign(timestamp=log["timestamp"] * (finest // units_per_second(last))) if last > FIRST_TIME else log
+        for log, last in zip(logs, latest, strict=True)
+    ]
 
 
 def _prefixed(part: str) -> tuple[pd.DataFrame, pd.DataFrame]:

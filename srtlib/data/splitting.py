@@ -18,7 +18,7 @@ from srtlib.data.dataset import Dataset, Split
 from srtlib.protocols import Cuts
 
 PLACES = 0.1  # share of users, each with the times 0, 1, 2, ..., beyond which these are no times
-UNITS = (10**3, 10**6, 10**9)  # per second: milli-, micro- and nanoseconds
+UNITS = (1, 10**3, 10**6, 10**9)  # per second: seconds, milli-, micro- and nanoseconds
 LATEST = 10**11  # seconds, in the year 5138: of so many milliseconds it is 1973, and so on
 
 
@@ -50,8 +50,7 @@ def count_before(times: np.ndarray, offsets: np.ndarray, cuts: Cuts, name: str) 
     moments = np.array([cuts.first, cuts.second])
     if cuts.are_shares:
         moments = np.sort(times)[np.ceil(moments * (len(times) - 1)).astype(int)]
-    elif times.max() > LATEST:
-        per_second = next((unit for unit in UNITS if times.max() <= LATEST * unit), UNITS[-1])
+    elif (per_second := units_per_second(times.max())) > 1:
         moments = np.array([_in_units(moment, per_second) for moment in moments])
     is_before = times[:, None] < moments
     for part, n in zip(
@@ -63,6 +62,15 @@ def count_before(times: np.ndarray, offsets: np.ndarray, cuts: Cuts, name: str) 
                 f"from {times.min()} to {times.max()}"
             )
     return np.stack([np.bincount(user[cut], minlength=len(are_places)) for cut in is_before.T], axis=1)
+
+
+def units_per_second(latest: float) -> int:
+    """What times are counted in: of those since 1970, the first unit in which the latest is before the year 5138.
+
+    >>> units_per_second(1_400_000_000), units_per_second(1_600_000_000_000)
+    (1, 1000)
+    """
+    return next((unit for unit in UNITS if latest <= LATEST * unit), UNITS[-1])
 
 
 def _in_units(seconds: float, per_second: int) -> int:

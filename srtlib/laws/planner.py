@@ -143,7 +143,7 @@ class Planner:
         columns |= {"d_model": self.width(N), "unique_targets": D, "wanted_targets": wanted}
         columns |= {"wanted_low": d_low, "wanted_high": bounded(d_high, wanted), "data_end": np.full(len(C), end)}
         columns |= {"targets_seen": seen, "hours": took, "money": took * machine.price}
-        return self._flagged(pd.DataFrame(columns), ["flops", "N", "unique_targets"])
+        return self._flagged(pd.DataFrame(columns), ["flops", "N", "unique_targets", "wanted_targets"])
 
     def data(self, targets: npt.ArrayLike, size: npt.ArrayLike | None = None) -> pd.DataFrame:
         """What amounts of data buy.
@@ -197,6 +197,8 @@ class Planner:
         targets = given * self.targets_per_interaction
         if alone:
             return self.data(targets, size).assign(**of_data)
+        if size is not None:
+            raise ValueError("size goes with interactions alone: a budget has its own")
         if len(targets) != 1:
             raise ValueError(f"interactions holds {len(targets)} numbers; expected one beside a budget")
         mine = None if interactions is None else float(targets[0])
@@ -209,7 +211,7 @@ class Planner:
         """Smallest and largest of what the runs had, by the name of the output."""
         of_data = self.by_data.law.ranges
         named = {"flops": self.by_compute.law.ranges["C"], "N": of_data["N"], "N_enough": of_data["N"]}
-        return named | dict.fromkeys(("unique_targets", "needed_targets"), of_data["D"])
+        return named | dict.fromkeys(("unique_targets", "wanted_targets", "needed_targets"), of_data["D"])
 
     def width(self, N: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """d_model of models of N parameters (n,): a multiple of 4 among the widths that were measured."""

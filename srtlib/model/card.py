@@ -110,8 +110,9 @@ def _use(name: str) -> list[str]:
         "```",
         "",
         "It is a start, and no more: on catalogues that it has not seen it ranks much as the nearest items by sentence",
-        "vectors do, which need no model; the gain is what training on your own interactions adds. It knows",
-        "no prices, stock or seasons, offers what resembles the last items in words, and has read English titles.",
+        "vectors do, which need no model (12% below them on Beauty, level on Sports, 29% above on films); the gain is",
+        "what training on your own interactions adds. It knows no prices, stock or seasons, offers what resembles the",
+        "last items in words, and has read English titles.",
     ]
 
 

@@ -17,11 +17,11 @@ from srtlib.data.sentences import item_texts, sentence_vectors
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, Transfer
-from srtlib.paths import write_text
 from srtlib.recipes import SENTENCE, recipe_for
 from srtlib.runs import summarise_effects
 from srtlib.studies.baselines import UNTRAINED, record_baseline
 from srtlib.studies.fine_tuning import Method, fine_tune
+from srtlib.studies.recording import write_rows
 from srtlib.studies.transfer import Trials, summary_row
 from srtlib.training.trainer import train
 
@@ -59,12 +59,10 @@ def record(
         encoders: names in `ENCODERS` that are trained from scratch.
         start: the pre-trained model, as `SRT.from_pretrained` takes it.
     """
-    known = pd.read_csv(path) if path.exists() else pd.DataFrame({"target": []})
     rows: list[dict[str, Any]] = []
     for row in _rows(load_dataset(target), store, seeds, encoders, start):
         rows.append(row)
-        tables = [table for table in (known[known["target"] != target], pd.DataFrame(rows)) if len(table)]
-        write_text(path, pd.concat(tables).to_csv(index=False))
+        write_rows(path, pd.DataFrame(rows), "target")
     return pd.DataFrame(rows)
 
 

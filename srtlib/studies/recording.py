@@ -45,3 +45,16 @@ def grids_of(params: SizeParams, dataset: str, seed: int = 0) -> pd.DataFrame:
         for variation, experiment in grid_experiments(grid, params.scaling.panel_users, dataset, seed)
     ]
     return pd.DataFrame(rows).drop_duplicates("run_id", ignore_index=True)
+
+
+def write_rows(path: Path, table: pd.DataFrame, column: str) -> None:
+    """Write a table into a CSV file, over the file's rows that have one of its values in a column; the others stay.
+
+    Args:
+        path: of the file, which need not be there.
+        table: of one row or more.
+        column: such as the data set that rows are of.
+    """
+    known = pd.read_csv(path) if path.exists() else table.head(0)
+    others = known[~known[column].isin(table[column])]
+    write_text(path, (pd.concat([others, table]) if len(others) else table).to_csv(index=False))

@@ -18,10 +18,10 @@ from srtlib.data.loading import load_dataset
 from srtlib.data.sentences import item_texts, sentence_vectors
 from srtlib.model.making import new_model
 from srtlib.params import TEXT_FIELDS, Architecture
-from srtlib.paths import write_text
 from srtlib.recipes import recipe_for
 from srtlib.studies.baselines import record_baseline
 from srtlib.studies.fine_tuning import Method, fine_tune
+from srtlib.studies.recording import write_rows
 from srtlib.studies.transfer import summary_row
 from srtlib.training.trainer import train
 
@@ -39,7 +39,7 @@ def record(
     n_interactions: int = 20_000,
     seeds: int = 1,
 ) -> pd.DataFrame:
-    """Run the study of one target and write its table, row by row as trainings end.
+    """Run the study of one target and write its table, row by row as trainings end. Rows of other targets stay.
 
     Rows: the neighbours by the target's own vectors (no source); for each source, `untrained` (its whitening alone)
     and for each seed `zero_shot`. Columns: `source`, its `distance` to the target, `source_users`, `source_items`,
@@ -57,7 +57,7 @@ def record(
     rows: list[dict[str, Any]] = []
     for row in _rows(sources, titles_of(load_dataset(target)), store, n_items, n_interactions, seeds):
         rows.append(row)
-        write_text(path, pd.DataFrame(rows).to_csv(index=False))
+        write_rows(path, pd.DataFrame(rows), "target")
     return pd.DataFrame(rows)
 
 

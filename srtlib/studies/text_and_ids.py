@@ -12,10 +12,10 @@ import torch
 
 from srtlib.data.loading import load_dataset
 from srtlib.params import Architecture
-from srtlib.paths import write_text
 from srtlib.recipes import recipe_for
 from srtlib.studies.baselines import sasrec
 from srtlib.studies.judging import difference_by_group
+from srtlib.studies.recording import write_rows
 from srtlib.training.provenance import provenance_of
 from srtlib.training.trainer import train
 
@@ -43,8 +43,9 @@ def record(path: Path, name: str, store: Path, seeds: int = 3) -> pd.DataFrame:
         first is item IDs, the second text. The file has more columns, which say where they come from.
     """
     dataset = load_dataset(name)
-    ids = [train(sasrec(dataset, **IDS, seed=seed), dataset, store)[0] for seed in range(seeds)]
-    text = [train(recipe_for("srtlib", TEXT, dataset, TEXT_TRAIN, seed), dataset, store)[0] for seed in range(seeds)]
+    ids = [train(sasrec(dataset, **IDS, seed=seed), dataset, store, device="cpu")[0] for seed in range(seeds)]
+    recipes = [recipe_for("srtlib", TEXT, dataset, TEXT_TRAIN, seed) for seed in range(seeds)]
+    text = [train(recipe, dataset, store, device="cpu")[0] for recipe in recipes]
     table = difference_by_group(ids, text, dataset)
     table.insert(0, "dataset", name)
     about: dict[str, Any] = {
@@ -52,8 +53,5 @@ def record(path: Path, name: str, store: Path, seeds: int = 3) -> pd.DataFrame:
         "seeds": seeds,
         **provenance_of(torch.device("cpu")),
     }
-    known = pd.read_csv(path) if path.exists() else pd.DataFrame({"dataset": []})
-    tables = [part for part in (known[known["dataset"] != name], table.assign(**about)) if len(part)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, pd.concat(tables).to_csv(index=False))
+    write_rows(path, table.assign(**about), "dataset")
     return table

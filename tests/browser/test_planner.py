@@ -89,7 +89,7 @@ def test_a_budget_buys_what_srt_plan_says(fitted: tuple[str, Planner], spent: fl
     flagged = row["extrapolated"]
     assert ("extrapolated" in shown(dom, "ndcg")[1]) == bool(flagged)
     assert ("extrapolated" in shown(dom, "size")[1]) == ("N " in flagged)
-    assert ("extrapolated" in shown(dom, "targets")[1]) == ("unique_targets" in flagged)
+    assert ("extrapolated" in shown(dom, "targets")[1]) == ("_targets" in flagged)
     capped = row["wanted_targets"] > row["unique_targets"] * (1 + 1e-9)
     assert ("Your data run out" in shown(dom, "limit")[1]) == capped
     assert (f"would want {short(row['wanted_targets'])}" in shown(dom, "targets")[1]) == capped

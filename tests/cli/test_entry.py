@@ -68,6 +68,7 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
             ["train", "FOLDER", "--set", "seed=5"],
             "--set: seed is no setting of a recipe; a run's seed",
         ),
+        (["train", "FOLDER", "--set", "epochs=2", "--set", "epochs=3"], "--set epochs: given as '2' and as '3'"),
         (["train", "FOLDER", "--set", "epochs"], "--set epochs: expected KEY=VALUE"),
         (["train", "FOLDER", "--set", "fields={title: 40"], "--set fields={title: 40: the value is not valid YAML: "),
         (["train", "FOLDER", "--set", "fields=[title]"], "--set: fields: "),

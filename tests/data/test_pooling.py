@@ -9,6 +9,7 @@ import pytest
 from srtlib.data.dataset import part_of_id
 from srtlib.data.loading import load_dataset
 from srtlib.data.pooling import pool_datasets, pool_statistics
+from srtlib.protocols import parse_cuts
 
 PARTS = ["toys", "books"]
 
@@ -75,3 +76,16 @@ def test_damage_of_a_pool_is_named(data: Path, name: str, text: bytes | None) ->
     with pytest.raises(ValueError, match=rf"{name} is (not what|damaged)") as refused:
         load_dataset("pool")
     assert "\n" not in str(refused.value)
+
+
+def test_seconds_and_milliseconds_are_cut_at_the_same_date(data: Path) -> None:
+    days = 86_400 * np.array([0, 10, 20, 30, 1, 11, 21])
+    for part, unit in zip(PARTS, (1, 1000), strict=True):
+        path = data / part / "interactions.parquet"
+        pd.read_parquet(path).assign(timestamp=(1_400_000_000 + days) * unit).to_parquet(path)
+    pool = load_dataset(pool_datasets("mixed", PARTS), cuts=parse_cuts(["2014-05-20", "2014-05-30"]))
+    assert pool.before is not None
+    before = dict(zip(pool.user_ids.tolist(), pool.before.tolist(), strict=True))
+    for user in "uv":
+        assert before[f"toys/{user}"] == before[f"books/{user}"]
+    assert before["toys/u"] == [1, 2]  # from 13 May on, every ten days

@@ -140,6 +140,7 @@ def test_what_is_no_plan_is_named(store: Path, generated: Planner) -> None:
         (lambda: generated.plan(), "a plan needs a budget"),
         (lambda: generated.plan(1e15, hours=1), "given were flops, hours"),
         (lambda: generated.plan(1e15, [1e6, 1e7]), "interactions holds 2 numbers"),
+        (lambda: generated.plan(1e15, size=1e6), "size goes with interactions alone"),
         (lambda: generated.plan(1e15, -1), "data of -1.0 unique targets"),
         (lambda: generated.budget(1.0), r"the laws give -\S+ at 1 FLOPs, outside \[0, 1\]"),
         (lambda: planner.read(store, "books"), "no run on a data set 'books'; there are toys"),

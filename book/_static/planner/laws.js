@@ -12,6 +12,7 @@ const Laws = (() => {
     additive_power_log_data: ([E, A, B, alpha], x) => E - A * exp(-alpha * x.N) + B * x.D,
     product_power: ([K, A, b, alpha], x) => K * exp(b * x.D - A * exp(-alpha * x.N)),
   };
+  const LENGTHS = { log_linear: 2, power: 2, saturating_power: 3, sigmoid: 4, additive_power: 5, additive_power_log_data: 4, product_power: 4 };
   const TAILS = [0.025, 0.975];
   const STEPS = 60;
   const params = (law) => Object.values(law.params);
@@ -111,10 +112,10 @@ const Laws = (() => {
     const pair = (v) => list(v, 2) && v[0] > 0 && v[0] <= v[1];
     if (laws?.format !== "srtlib laws 1") return "it holds no laws; expected a file that srt plan --export wrote";
     for (const [part, inputs] of [["compute", "C"], ["data", "ND"]]) {
-      const law = laws[part], length = Object.keys(law?.params ?? {}).length;
+      const law = laws[part], length = LENGTHS[law?.form];
       if (!Object.hasOwn(forms, law?.form ?? "")) return `its law of ${part} has the form ${law?.form}, which this page does not know`;
       const takes = ["additive_power", "additive_power_log_data", "product_power"].includes(law.form) ? "ND" : "C";
-      const whole = takes === inputs && list(params(law), length) && Array.isArray(law.samples) && law.samples.every((p) => list(p, length));
+      const whole = takes === inputs && typeof law.formula === "string" && list(params(law), length) && Array.isArray(law.samples) && law.samples.every((p) => list(p, length));
       if (!whole || ![...inputs].every((x) => pair(law.ranges?.[x]))) return `its law of ${part} is damaged`;
     }
     for (const part of ["allocation", "unique"]) {

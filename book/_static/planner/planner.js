@@ -100,7 +100,7 @@ function answerBudget() {
   const laws = `by compute ${ndcg(found.byCompute)}, by size and data ${ndcg(found.byData)}`;
   const far = flags[0] ? `${flags[0]} FLOPs` : flags.some(Boolean) ? "extrapolated: see below" : "";
   show("ndcg", found.ndcg, ndcg(found.ndcg), found.range, ndcg, [[laws, ""], [far, "flag"]]);
-  const limited = found.wanted > targets() * (1 + 1e-12);
+  const limited = Number.isFinite(found.end) && found.wanted > targets() * (1 + 1e-12);
   const end = `more compute must become more data from ${scientific(found.end)} FLOPs on`;
   const unused = found.used < valid.compute ? ` What exceeds ${scientific(found.used)} FLOPs is not counted.` : "";
   el("limit").textContent = limited ? `Your data run out: ${end}.${unused}` : "";
@@ -108,7 +108,7 @@ function answerBudget() {
   const depth = `width ${found.width}, ${model.layers} ${model.layers === 1 ? "layer" : "layers"}`;
   show("size", found.N, short(found.N), found.sizes, bounded, [[depth, ""], [flags[1], "flag"]]);
   const wish = limited ? `this budget would want ${short(found.wanted)}` : "";
-  show("targets", found.D, short(found.D), limited ? undefined : found.amounts, bounded, [[wish, "excess"], [flags[2], "flag"]]);
+  show("targets", found.D, short(found.D), limited ? undefined : found.amounts, bounded, [[wish, "excess"], [limited ? outside(found.wanted, amounts) : flags[2], "flag"]]);
   show("seen", found.seen, short(found.seen), undefined, short, [[`${short(found.seen / found.D)} passes`, ""]]);
   const exact = model.exact, hours = exact && (found.used * exact) / (valid.peak * (valid.utilisation / 100) * 3600);
   show("hours", hours ?? "", exact ? duration(hours) : "not known", undefined, short, [[exact ? `one ${el("gpu").value}` : "these runs do not tell exact FLOPs", ""]]);
@@ -195,9 +195,10 @@ function restore() {
   choose(Math.max(index, 0));
   el("gpu").value = PLANNER.machines.some((m) => m.name === state.get("gpu")) ? state.get("gpu") : PLANNER.machines[0].name;
   setMachine();
+  const usual = Object.fromEntries(TEXTS.map((id) => [id, el(id).value]));
   for (const id of TEXTS) if (state.has(id)) el(id).value = state.get(id);
   read();
-  for (const id of TEXTS) valid[id] ??= id === "n" ? null : amount(defaults()[id] ?? "1");
+  for (const id of TEXTS) valid[id] ??= id === "n" ? null : amount(usual[id]);
   update();
 }
 async function openLaws(file) { // a wrong file changes nothing
