@@ -112,7 +112,7 @@ class Step:
         )  # fmt: skip
         train: Any = SimpleNamespace(
             objective="sampled_softmax", supervise="all", logq_on_positive=False, n_negatives=n_negatives,
-            optimizer="adamw", learning_rate=1e-3, weight_decay=0.01, epochs=1,
+            optimizer="adamw", learning_rate=1e-3, weight_decay=0.01, epochs=1, in_batch=False,
         )  # fmt: skip
         torch.manual_seed(0)
         tokenizer: Any = SimpleNamespace(get_vocab_size=lambda: VOCABULARY)

@@ -199,8 +199,6 @@ class TrainParams(Params):
             raise ValueError("compile=true needs batches of one shape: supervise=all")
         if self.in_batch and not self.shared_negatives:
             raise ValueError("in_batch=true gives all targets of a batch the same negatives: shared_negatives=true")
-        if self.in_batch and self.objective == "full_softmax":
-            raise ValueError("in_batch=true adds to drawn negatives; objective=full_softmax draws none")
         return self
 
 
@@ -346,8 +344,7 @@ def _expected_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
         inner = model.model_fields[part].annotation
         candidates = [inner, *getattr(inner, "__args__", ())]
         found = [c for c in candidates if isinstance(c, type) and not isinstance(c, types.GenericAlias)]
-        nested = [c for c in found if issubclass(c, BaseModel)]
-        if not nested:
+        if not (nested := [c for c in found if issubclass(c, BaseModel)]):
             return ""
         model = nested[0]
     return "; expected one of " + ", ".join(model.model_fields)
@@ -358,9 +355,8 @@ class _OnceEach(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # later, merged names stand there too
         node = super().compose_mapping_node(anchor)
-        names = [(key.tag, key.value) for key, _ in node.value]
         for place, (key, _) in enumerate(node.value):
-            if names[place] in names[:place]:
+            if any((key.tag, key.value) == (other.tag, other.value) for other, _ in node.value[:place]):
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
         return node
 

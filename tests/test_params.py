@@ -107,7 +107,6 @@ def test_the_same_number_of_epochs_is_the_same_run() -> None:
         (TrainParams, {"learning_rate": False}, "learning_rate: true and false are none of its values, got False"),
         (TrainParams, {"learning_rate": float("inf")}, "learning_rate: Input should be a finite number, got inf"),
         (TrainParams, {"seed": 2**63}, "seed: Input should be less than 9223372036854775808"),
-        (TrainParams, {"in_batch": True, "objective": "full_softmax"}, "objective=full_softmax draws none"),
         (TrainParams, {"in_batch": True, "shared_negatives": False}, "in_batch=true gives all targets of a batch the"),
     ],
 )

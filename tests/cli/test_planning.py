@@ -23,7 +23,7 @@ def test_plan_prints_what_the_library_says(capsys: pytest.CaptureFixture[str]) -
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["time"] == "45 seconds"
     assert lines["cost"] == "0.05 USD"
-    assert lines["extrapolated"] == "nothing"
+    assert lines["extrapolated"] == "wanted_targets above the runs' 1.31e+05"
     assert re.fullmatch(r"0\.0\d+ \(0\.0\d+ to 0\.0\d+\)", lines["ndcg"])
 
 

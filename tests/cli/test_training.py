@@ -144,7 +144,7 @@ def test_a_signal_leaves_a_checkpoint_and_the_same_command_goes_on(
     folder: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     """Ctrl-C, and how clusters stop a job."""
-    command = ["train", folder, *SMALL, "--set", "epochs=40", "--runs"]
+    command = ["train", folder, *SMALL[:-1], "epochs=40", "--runs"]
     assert main([*command, str(tmp_path / "whole")]) == 0
     store = tmp_path / "cut"
     process = subprocess.Popen(
