@@ -82,7 +82,6 @@ def draw(path: Path) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     """The page shows what the code is at every build."""
-    app.setup_extension("theme")
     app.connect("builder-inited", lambda _: draw(ROOT / "book" / "_static" / "design.svg"))
     return {"parallel_read_safe": True}
 

@@ -49,7 +49,7 @@ def record(
     start: str = "amazon-small",
 ) -> pd.DataFrame:
     """Run the study of one target and write its table, row by row as trainings end: encoder, method, share, seed and
-    metrics on the whole target. Rows of other targets stay.
+    metrics on the whole target. Other rows stay.
 
     Args:
         path: of a CSV file.
@@ -62,7 +62,7 @@ def record(
     rows: list[dict[str, Any]] = []
     for row in _rows(load_dataset(target), store, seeds, encoders, start):
         rows.append(row)
-        write_rows(path, pd.DataFrame(rows), "target")
+        write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "share", "seed"))
     return pd.DataFrame(rows)
 
 

@@ -1,5 +1,7 @@
 """A study's finished runs as tables that can be kept and read without the store."""
 
+from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -47,14 +49,22 @@ def grids_of(params: SizeParams, dataset: str, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows).drop_duplicates("run_id", ignore_index=True)
 
 
-def write_rows(path: Path, table: pd.DataFrame, column: str) -> None:
-    """Write a table into a CSV file, over the file's rows that have one of its values in a column; the others stay.
+def write_rows(path: Path, table: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Write a table into a CSV file, over the rows that it has anew. All others stay as they are, so that a study that
+    is run again and cut short loses none.
 
     Args:
         path: of the file, which need not be there.
         table: of one row or more.
-        column: such as the data set that rows are of.
+        keys: columns that say which rows are the same.
     """
-    known = pd.read_csv(path) if path.exists() else table.head(0)
-    others = known[~known[column].isin(table[column])]
-    write_text(path, (pd.concat([others, table]) if len(others) else table).to_csv(index=False))
+    rows = _texts(StringIO(table.to_csv(index=False)))
+    if path.exists():
+        known = _texts(path)
+        old, new = (pd.MultiIndex.from_frame(part.reindex(columns=[*keys], fill_value="")) for part in (known, rows))
+        rows = pd.concat([known[~old.isin(new)], rows]).fillna("")
+    write_text(path, rows.to_csv(index=False))
+
+
+def _texts(csv: Path | StringIO) -> pd.DataFrame:
+    return pd.read_csv(csv, dtype=str, keep_default_na=False)

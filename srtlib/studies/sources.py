@@ -39,7 +39,7 @@ def record(
     n_interactions: int = 20_000,
     seeds: int = 1,
 ) -> pd.DataFrame:
-    """Run the study of one target and write its table, row by row as trainings end. Rows of other targets stay.
+    """Run the study of one target and write its table, row by row as trainings end. Other rows stay.
 
     Rows: the neighbours by the target's own vectors (no source); for each source, `untrained` (its whitening alone)
     and for each seed `zero_shot`. Columns: `source`, its `distance` to the target, `source_users`, `source_items`,
@@ -57,7 +57,7 @@ def record(
     rows: list[dict[str, Any]] = []
     for row in _rows(sources, titles_of(load_dataset(target)), store, n_items, n_interactions, seeds):
         rows.append(row)
-        write_rows(path, pd.DataFrame(rows), "target")
+        write_rows(path, pd.DataFrame(rows), ("target", "source", "method", "seed"))
     return pd.DataFrame(rows)
 
 

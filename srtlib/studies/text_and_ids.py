@@ -53,5 +53,5 @@ def record(path: Path, name: str, store: Path, seeds: int = 3) -> pd.DataFrame:
         "seeds": seeds,
         **provenance_of(torch.device("cpu")),
     }
-    write_rows(path, table.assign(**about), "dataset")
+    write_rows(path, table.assign(**about), ("dataset",))
     return table

@@ -17,10 +17,10 @@ from srtlib.evaluation import judge, metrics
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, TrainParams, Transfer, parse
-from srtlib.paths import write_text
 from srtlib.recipes import FIELD_LENGTHS, recipe_for
 from srtlib.studies import baselines
 from srtlib.studies.fine_tuning import Method, fine_tune, parse_method, shared_items
+from srtlib.studies.recording import write_rows
 from srtlib.training.trainer import train
 
 BASELINES = (*baselines.UNTRAINED, "sasrec_full", "sasrec_sampled", "fixed_vectors")
@@ -259,7 +259,7 @@ class Study(Trials):
             "tuning": self.tuning,
         }
         for name, make in tables.items():
-            _replace_rows(folder / f"{name}.csv", self.target.name, make())
+            write_rows(folder / f"{name}.csv", make(), ("target",))
 
 
 def _on_share(params: Transfer, share: float) -> dict[str, Any]:
@@ -268,14 +268,6 @@ def _on_share(params: Transfer, share: float) -> dict[str, Any]:
     values = {name: value for name, value in given.items() if name in TrainParams.model_fields}
     settings, factor = parse(TrainParams, values, "transfer.on_shares"), round(share**-0.5)
     return {**params.on_shares, "epochs": settings.epochs * factor, "eval_every": settings.eval_every * factor}
-
-
-def _replace_rows(path: Path, target: str, rows: pd.DataFrame) -> None:
-    """Write a table; rows of other targets that the file has already stay."""
-    if path.exists():
-        recorded = pd.read_csv(path)
-        rows = pd.concat([recorded[recorded["target"] != target], rows])
-    write_text(path, rows.sort_values("target", kind="stable").to_csv(index=False))
 
 
 def summary_row(target: Dataset, method: str, seed: int, summary: dict[str, Any]) -> dict[str, Any]:
