@@ -162,7 +162,7 @@ def check(data: Data, device: torch.device, settings: Settings) -> Iterator[dict
         loss.backward()
         return loss.item(), torch.cat([p.grad.flatten().cpu() for p in step.model.parameters() if p.grad is not None])
 
-    for d_model, precision, compiled in product(settings.checked, TOLERANCE, (False, True)):
+    for compiled, d_model, precision in product((False, True), settings.checked, TOLERANCE):
         loss, gradient = found(Step(data, torch.device("cpu"), d_model, dropout=0.0, static=False))
         step = Step(data, device, d_model, precision=precision, dropout=0.0, compiled=compiled)
         row = {"what": "check", **step.about()}
@@ -178,7 +178,7 @@ def check(data: Data, device: torch.device, settings: Settings) -> Iterator[dict
 
 def speeds(data: Data, device: torch.device, settings: Settings, peak: float) -> Iterator[dict[str, Any]]:
     """The library's own recipe by width; what torch.compile cannot do here is said and left out."""
-    for d_model, compiled in product(settings.widths, (False, True)):
+    for compiled, d_model in product((False, True), settings.widths):
         step = Step(data, device, d_model, precision=settings.precision, compiled=compiled)
         try:
             yield {"what": "speed", **speed(step, settings, peak)}

@@ -50,7 +50,7 @@ def test_a_row_per_source_and_seed_and_none_is_trained_twice(
     assert trained["users_removed"].tolist() == [10, 10]
     assert trained["source_users"].tolist() == [50, 50]
     assert trained["test_unseen_ndcg@10"].nunique() == 2
-    written = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    written = pd.read_csv(path, dtype={"commit": str}, keep_default_na=False, na_values=[""])
     pd.testing.assert_frame_equal(written.drop(columns="source"), first.drop(columns="source"), check_dtype=False)
 
     def never(*_: object, **__: object) -> None:

@@ -28,7 +28,7 @@ def test_one_call_trains_both_and_records_where_text_is_better(
         part = table[(table["ranking"] == "all items") & (table["by"] == "history")]
         assert (part[name] * part["users"]).sum() / 60 == pytest.approx(expected)
     text_and_ids.record(path, timed_folder, tmp_path / "others", seeds=1)
-    recorded = pd.read_csv(path)
+    recorded = pd.read_csv(path, dtype={"commit": str})
     assert recorded["dataset"].unique().tolist() == [folder, timed_folder]
     assert recorded.groupby("dataset")["seeds"].unique().str[0].to_dict() == {folder: 2, timed_folder: 1}
     assert recorded[["dataset_fingerprint", "device", "version", "commit", "date"]].notna().all(axis=None)
