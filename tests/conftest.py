@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
 from srtlib.params import ModelParams, Recipe, TrainParams
 from srtlib.protocols import parse_cuts
+
+# A shell has what it starts in the background ignore Ctrl-C: tests, and what they start, must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["examples"]  # looking for doctests would run them in the tests' own process
 

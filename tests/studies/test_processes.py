@@ -36,7 +36,6 @@ def started(study: Scaling, folder: str, store: Path) -> Iterator[subprocess.Pop
         [sys.executable, str(program), study.model_dump_json(), folder, str(store)],
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # where tests run may ignore it
     ) as process:
         try:
             yield process
