@@ -55,5 +55,5 @@ def time_to_quality(systems: pd.DataFrame) -> Figure:
     ax.set(xscale="log", xlabel="processor time of training [s]", ylabel="validation NDCG@10, all items")
     ax.set_ylim(bottom=0)
     log_ticks(ax)
-    legend_above(figure, columns=1)
+    figure.legend(loc="outside upper center", ncols=1, frameon=False)
     return figure

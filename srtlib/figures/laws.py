@@ -77,12 +77,12 @@ def holdout_errors(table: pd.DataFrame, held_out: str = "the held-out runs") -> 
     ax.plot(table["rmse"], rows, "o", color=kind_tint(0), markersize=9, label="fitted runs")
     ax.plot(table["rmse_held_out"], rows, "D", color=ACCENT, markersize=8, label=held_out)
     ax.set(xscale="log", xlabel="root mean squared error [NDCG]", ylim=(len(table) - 0.5, -0.5))
-    ax.set_yticks(rows, table["form"].map(words))
+    ax.set_yticks(rows, table["form"].str.replace("_", " "))
     ax.margins(x=0.12)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    legend_above(figure)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -171,7 +171,7 @@ def compute_laws(
     ax.plot([], [], "o", color=VIRIDIS(0), markersize=6, label=f"frontier, by {label(sizes)}")
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, frontier))
     ax.set_ylim(bottom=0)
-    legend_above(figure)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -222,6 +222,6 @@ def isoflop(
     )
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, points))
     log_ticks(ax)
-    legend_above(figure)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     add_colour_bar(figure, ax, norm, points[budget], budget)
     return figure

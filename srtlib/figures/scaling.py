@@ -124,7 +124,7 @@ def scaling_by_set(
     axes[0, 0].xaxis.set_major_locator(LogLocator(numticks=4))
     figure.supxlabel(label(x), fontsize=13)
     figure.supylabel(ranked(y, curves), fontsize=13)
-    legend_above(figure, named_in(axes[0, 0]))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     add_colour_bar(figure, axes, norm, curves[colour], colour)
     return figure
 
@@ -190,6 +190,6 @@ def paired_effects(pairs: pd.DataFrame, summary: pd.DataFrame, title: str = "") 
     ax.set(xlabel="relative change of NDCG@5", ylabel=title, ylim=(len(summary) - 0.5, -0.5))
     ax.set_yticks(rows, summary["step"] + "\n" + summary["pairs"].astype(str) + " pairs")
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
-    legend_above(figure)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure

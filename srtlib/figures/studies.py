@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
 from srtlib.figures.style import (
     ACCENT,
@@ -77,7 +77,7 @@ def recipes_compared(
         _ratio_arrows(ax, ratios)
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, curves))
     ax.set_ylim(bottom=0)
-    legend_above(figure)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -106,7 +106,7 @@ def rollout(points: pd.DataFrame, x: str = "flops") -> Figure:
     figure, axes = plt.subplots(rows, 2, figsize=(6.5, 1.7 + 2.3 * rows), sharex=True, sharey=True, squeeze=False)
     for ax, (form, group) in zip(axes.flat, forms, strict=False):
         _rollout_of_form(ax, group, x)
-        ax.set_title(words(str(form)), fontsize=13)
+        ax.set_title(str(form).replace("_", " "), fontsize=13)
     for ax in axes.flat[len(forms) :]:
         ax.set_axis_off()
     off = (points["predicted"] / points["observed"] - 1).abs().max()
@@ -114,12 +114,11 @@ def rollout(points: pd.DataFrame, x: str = "flops") -> Figure:
     axes[0, 0].set(xscale="log", ylim=(-edge, edge))
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes[0, 0].xaxis.set_major_locator(LogLocator(numticks=4))
-    written = as_power if x.startswith("flops") else short
-    axes[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
+    axes[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes[0, 0].xaxis.set_minor_locator(NullLocator())
     figure.supxlabel(label(x), fontsize=13)
     figure.supylabel("predicted / measured \N{MINUS SIGN} 1", fontsize=13)
-    legend_above(figure, named_in(axes[0, 0]), columns=1)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", frameon=False)
     return figure
 
 
@@ -173,7 +172,6 @@ def loss_and_metric(
     ax.set(xlabel=label(x), ylabel=ranked(y, table))
     ax.set_ylim(bottom=0)
     ax.invert_xaxis()
-    ax.xaxis.set_major_locator(MaxNLocator(5))
     add_legend(ax)
     add_colour_bar(figure, ax, norm, table[colour], colour)
     return figure
@@ -199,9 +197,8 @@ def variations(summary: pd.DataFrame, metric: str = "NDCG@10") -> Figure:
     ax.axvline(0, color=INK, linewidth=1)
     ax.set(xlabel=f"change of validation {metric}", ylim=(len(summary) - 0.5, -0.5))
     ax.set_yticks(rows, summary["variation"])
-    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    legend_above(figure)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -227,7 +224,7 @@ def seed_spread(rows: pd.DataFrame, x: str = "n_interactions", colour: str = "d_
     ax.set(xscale="log", xlabel=label(x), ylabel="run / mean of its seeds \N{MINUS SIGN} 1", ylim=(-edge, edge))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if edge > 0.04 else 1))
     log_ticks(ax)
-    legend_above(figure, columns=3)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
@@ -279,7 +276,7 @@ def _by_group(table: pd.DataFrame, kind: str, y: str) -> tuple[Figure, list[Axes
         ax.set_xticks(range(len(groups)), groups["least"].map(short))
         ax.tick_params(axis="x", labelsize=11)
         ax.set(xlabel=title)
-    legend_above(figure, named_in(axes[0]))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     return figure, list(axes)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, Literal, ParamSpec
 
@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm, to_rgb
@@ -49,19 +48,6 @@ LABELS = {
     "test_unseen_ndcg@10": "test NDCG@10, new items",
     "pretrain_interactions": "interactions of pre-training",
     "share": "share of the target's users",
-}
-#: What readers call what a program has another name for; other names lose their underscores, data sets "amazon_".
-WORDS = {
-    "additive_power_log_data": "additive power, ln D",
-    "alpha": "α",
-    "beta": "β",
-    "co_occurrence": "co-occurrence",
-    "ewc": "EWC",
-    "kappa": "κ",
-    "log_linear": "log-linear",
-    "sasrec_full": "SASRec, full softmax",
-    "sasrec_sampled": "SASRec, sampled softmax",
-    "zero_shot": "zero-shot",
 }
 #: Matplotlib's settings.
 STYLE: Any = {
@@ -130,15 +116,6 @@ def label(column: str) -> str:
     return LABELS.get(column, column.replace("_", " "))
 
 
-def words(name: str) -> str:
-    """What a reader calls a method, a law, a coefficient or a data set.
-
-    >>> words("ewc"), words("saturating_power"), words("amazon_beauty_2014"), words("amazon-10M")
-    ('EWC', 'saturating power', 'beauty 2014', 'amazon-10M')
-    """
-    return WORDS.get(name, name.removeprefix("amazon_").replace("_", " "))
-
-
 def short(value: float) -> str:
     """A count as people write it.
 
@@ -151,26 +128,6 @@ def short(value: float) -> str:
         if abs(value) >= power:
             return f"{value / power:.3g}{letter}"
     return f"{value:.3g}"
-
-
-def as_power(value: float) -> str:
-    """A number of FLOPs as an axis writes it.
-
-    >>> as_power(1e12), as_power(5e11)
-    ('$10^{12}$', '$5{\\\\times}10^{11}$')
-    """
-    mantissa, power = f"{value:.0e}".split("e")
-    times = "" if mantissa == "1" else rf"{mantissa}{{\times}}"
-    return rf"${times}10^{{{int(power)}}}$"
-
-
-def percent(value: float) -> str:
-    """A share without digits that say nothing.
-
-    >>> percent(-0.16), percent(0.008), percent(-0.0)
-    ('−16%', '0.8%', '0%')
-    """
-    return f"{100 * value + 0.0:.3g}%".replace("-", "\N{MINUS SIGN}")
 
 
 def ranked(column: str, table: pd.DataFrame) -> str:
@@ -211,7 +168,7 @@ def add_legend(ax: Axes, loc: Literal["upper left", "best"] = "upper left") -> N
 def add_colour_bar(
     figure: Figure, ax: Axes | npt.NDArray[np.object_], norm: LogNorm, values: pd.Series, column: str
 ) -> None:
-    """A bar of colours, with ticks at the values themselves where they are few and far apart, else at round ones.
+    """A bar of colours, with ticks at the values themselves where they are few and far apart, else at 1, 2, 5, 10, ...
 
     Args:
         figure: gets it.
@@ -224,32 +181,9 @@ def add_colour_bar(
     own = np.sort(values.unique())
     gaps = np.diff(np.log(own)) / max(np.log(own[-1] / own[0]), 1e-9)
     few = len(own) <= 7 and bool((gaps > 0.08).all())
-    marks = (1, 2, 5) if own[-1] < 300 * own[0] else (1,)
-    bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=marks))
-    written = as_power if column.startswith("flops") else short
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(float(f"{value:.2g}"))))
+    bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=(1, 2, 5)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     bar.ax.yaxis.set_minor_locator(FixedLocator([]))
-
-
-def legend_above(figure: Figure, entries: Mapping[str, Artist] | None = None, columns: int = 2) -> None:
-    """A legend above all panels, in fewer columns where the names are too long for the figure.
-
-    Args:
-        figure: gets it.
-        entries: what each name stands for; default: all that is drawn and named.
-        columns: how many at most.
-    """
-    named = [] if entries is None else [[*entries.values()], [*entries]]
-    legend = figure.legend(*named, loc="outside upper center", ncols=columns, frameon=False)
-    if columns > 1 and legend.get_window_extent().width > figure.bbox.width:
-        legend.remove()
-        legend_above(figure, entries, columns - 1)
-
-
-def named_in(ax: Axes) -> dict[str, Artist]:
-    """What is drawn and named in one of several panels, for `legend_above`."""
-    artists, names = ax.get_legend_handles_labels()
-    return dict(zip(names, artists, strict=True))
 
 
 def log_ticks(ax: Axes) -> None:
