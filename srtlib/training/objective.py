@@ -86,7 +86,7 @@ class Objective(nn.Module):
         vectors = self.model.encode(self.features, used)
         outputs = self.transform(F.embedding(inputs, vectors), batch.layout)
         if self.params.supervise == "last" or len(batch.supervised) < len(outputs):
-            outputs = outputs[batch.supervised]
+            outputs = outputs.index_select(0, batch.supervised)  # whose gradient, unlike that of [], needs no sorting
         own = None if rows is None or not self.params.in_batch else _own(batch, len(candidates) - len(targets))
         loss = self.loss(Scored(outputs, vectors, targets, candidates, target_rows, rows, log_q, own), self.params)
         return loss, shape

@@ -226,7 +226,7 @@ class Trainer:
         """One optimiser step on the epoch's next batch; returns the targets that it learnt from."""
         began = time.monotonic()
         rank, world = distributed.rank(), distributed.world()
-        torch.manual_seed(mixed_seed(self.params.seed, self.at.step, 2 + rank))
+        _seed(self.device, mixed_seed(self.params.seed, self.at.step, 2 + rank))
         batch = epoch.batch(self.at.batch, rank, world)
         part = self._part_of_epoch()
         share = (self.at.epoch + part * (self.at.batch + 1) / len(epoch)) / self.params.epochs
@@ -329,6 +329,12 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"run {path}: {error}; what it recorded before is kept") from error
+
+
+def _seed(device: torch.device, number: int) -> None:
+    """Seed what draws on a device: all of torch takes long where there is no GPU."""
+    seed = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
+    seed(number)
 
 
 def mixed_seed(seed: int, number: int, purpose: int) -> int:
