@@ -17,7 +17,7 @@ def places(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     total = int(lengths.sum())  # the one number that a GPU is waited for
     rows = torch.repeat_interleave(lengths, output_size=total)
     before = torch.cumsum(lengths, 0) - lengths
-    return rows, torch.arange(total, device=lengths.device) + (starts - before)[rows]
+    return rows, torch.arange(total, device=lengths.device) + (starts - before).index_select(0, rows)
 
 
 def ramp(lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Sequences packed into batches: which tokens, at which positions, in which groups, predicting which targets.
 
-Which rows a batch has is computed on the CPU, for which a GPU would have to be waited for; its items are an index
-operation on the data set's own array, on whatever device that lives. There are two layouts:
+Which rows a batch takes is computed on the CPU, so that no GPU is waited for; its items are an index operation on the
+data set's own array, on whatever device that lives. There are two layouts:
 
 - buckets (on a CPU): sequences of about the same length stand together, so that dense causal attention pays for almost
   no padding and needs no mask;

@@ -82,7 +82,7 @@ class Objective(nn.Module):
             used, places = torch.unique(torch.cat([items, targets, candidates.flatten()]), return_inverse=True)
             inputs, target_rows, others = places.split([len(items), len(targets), candidates.numel()])
             rows = others.view(candidates.shape)
-        shape = self._shape(batch, used, candidates.shape[-1])  # here a GPU is not waited for long
+        shape = self._shape(batch, used, candidates.shape[-1])  # read before a GPU has much to finish
         vectors = self.model.encode(self.features, used)
         outputs = self.transform(F.embedding(inputs, vectors), batch.layout)
         if self.params.supervise == "last" or len(batch.supervised) < len(outputs):

@@ -240,7 +240,7 @@ class Trainer:
             loss = loss + self.tuning.penalty(self.model)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or math.inf)
-        # Only now is a GPU waited for, with all that there is to compute before it.
+        # A GPU is waited for only now that all it has to compute has been asked for.
         sums = [mean.item() * own, training_flops(self.model.params, shape, self.frozen), self.asked.number]
         loss_sum, flops, stop = distributed.total(sums, self.device)
         self.stop, value = stop > 0, loss_sum / n
@@ -332,7 +332,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _seed(device: torch.device, number: int) -> None:
-    """Seed what draws on a device: all of torch takes long where there is no GPU."""
+    """Seed what draws on a device; torch.manual_seed takes long where there is no GPU."""
     seed = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
     seed(number)
 
