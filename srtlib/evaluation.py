@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from srtlib.data.dataset import Dataset, Split
-from srtlib.model.csr import ranges, row_numbers
-from srtlib.model.memory import take
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT, NonFiniteError
 from srtlib.protocols import parse_protocol
@@ -133,13 +131,11 @@ def judge(
     longest = vectors.norm(dim=1).max()
     ends = dataset.history_ends(split)
     sequences = Sequences(dataset.items, dataset.offsets, ends, model.params.max_len, model.device)
-    targets = torch.as_tensor(dataset.targets(split).copy(), device=model.device).long()
+    targets = torch.as_tensor(dataset.targets(split).copy()).long()
     generator = torch.Generator().manual_seed(seed)
     result = torch.empty(2, dataset.n_users)
     candidates = None
-    for group in torch.arange(dataset.n_users, device=model.device).split(
-        PAPER_BATCH if among.kind == "paper" else dataset.n_users
-    ):
+    for group in torch.arange(dataset.n_users).split(PAPER_BATCH if among.kind == "paper" else dataset.n_users):
         if among.kind == "paper":
             candidates = _Candidates.drawn(dataset.n_items, among.n_drawn, generator, model.device)
         for users, batch in sequences.histories(batch_tokens, group):
@@ -149,8 +145,9 @@ def judge(
             for part, rows in zip(users.split(1024), outputs.split(1024), strict=True):
                 if among.kind == "sampled":
                     candidates = _Candidates.distinct(dataset.n_items, among.n_drawn, generator, model.device)
-                seen = _seen(sequences, part) if exclude_seen else None
-                result[:, part.cpu()] = _judge(rows, vectors, targets[part], candidates, seen, chunk).cpu()
+                seen = sequences.seen(part) if exclude_seen else None
+                wanted = targets[part].to(model.device)
+                result[:, part] = _judge(rows, vectors, wanted, candidates, seen, chunk).cpu()
     model.train(was_training)
     return Judgement(*result.numpy().astype(np.float64))
 
@@ -191,12 +188,6 @@ class _Candidates:
         """With replacement."""
         items, times = torch.randint(n_items, (n,), generator=generator).unique(return_counts=True)
         return cls(items.to(device), times.float().to(device), with_target=True)
-
-
-def _seen(sequences: Sequences, users: Tensor) -> tuple[Tensor, Tensor]:
-    """(row, item) of every interaction of some users."""
-    starts, lengths = sequences.starts[users], sequences.lengths[users]
-    return row_numbers(lengths), take(sequences.items, ranges(starts, lengths)).long()
 
 
 def _judge(

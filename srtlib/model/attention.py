@@ -130,10 +130,10 @@ def _bucket_attention(qkv: Tensor, layout: Layout, n_heads: int, dropout: float)
 def _block_attention(qkv: Tensor, mask: Tensor, n_heads: int, dropout: float) -> Tensor:
     """Each block of C tokens attends to itself and to the block before: no sequence is longer than C."""
     n, _, block, _ = mask.shape
-    q, k, v = qkv.view(n, block, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
+    q, kv = qkv.view(n, block, 3, n_heads, -1).permute(2, 0, 3, 1, 4).split([1, 2])
     # The first block's predecessor is the last one, which its mask hides.
-    k, v = (torch.cat([x.roll(1, 0), x], dim=2) for x in (k, v))
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    k, v = torch.cat([kv.roll(1, 1), kv], dim=3)
+    mixed = F.scaled_dot_product_attention(q.squeeze(0), k, v, attn_mask=mask, dropout_p=dropout)
     return mixed.transpose(1, 2).reshape(len(qkv), -1)
 
 

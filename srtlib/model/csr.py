@@ -4,34 +4,26 @@ import torch
 from torch import Tensor
 
 
-def ranges(starts: Tensor, lengths: Tensor) -> Tensor:
-    """Places of the values of some rows, one row after the other, int64 [lengths.sum()].
+def places(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The values of some rows, one row after the other: of each the row, and where it stands, int64 [lengths.sum()].
 
     Args:
         starts: int64 [rows], where each row begins.
         lengths: int64 [rows], how many values it has.
 
-    >>> ranges(torch.tensor([7, 0]), torch.tensor([2, 3])).tolist()
-    [7, 8, 0, 1, 2]
+    >>> [x.tolist() for x in places(torch.tensor([7, 0]), torch.tensor([2, 3]))]
+    [[0, 0, 1, 1, 1], [7, 8, 0, 1, 2]]
     """
-    ends = torch.cumsum(lengths, 0)
-    total = int(ends[-1]) if len(ends) else 0
-    return torch.arange(total, device=lengths.device) + torch.repeat_interleave(starts - ends + lengths, lengths)
+    total = int(lengths.sum())  # the one number that a GPU is waited for
+    rows = torch.repeat_interleave(lengths, output_size=total)
+    before = torch.cumsum(lengths, 0) - lengths
+    return rows, torch.arange(total, device=lengths.device) + (starts - before).index_select(0, rows)
 
 
-def ramp(lengths: Tensor) -> Tensor:
-    """0..n-1 for each n of `lengths`, one after the other.
+def ramp(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """0..n-1 for each n of `lengths`, one after the other: of each number the row, and the number.
 
-    >>> ramp(torch.tensor([2, 0, 3])).tolist()
-    [0, 1, 0, 1, 2]
+    >>> [x.tolist() for x in ramp(torch.tensor([2, 0, 3]))]
+    [[0, 0, 2, 2, 2], [0, 1, 0, 1, 2]]
     """
-    return ranges(torch.zeros_like(lengths), lengths)
-
-
-def row_numbers(lengths: Tensor) -> Tensor:
-    """The row that each value of rows of these lengths stands in.
-
-    >>> row_numbers(torch.tensor([2, 0, 3])).tolist()
-    [0, 0, 2, 2, 2]
-    """
-    return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+    return places(torch.zeros_like(lengths), lengths)

@@ -9,13 +9,14 @@ d_model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 
 from srtlib.extensions import look_up
-from srtlib.model.csr import ranges
+from srtlib.model.csr import places
 from srtlib.model.item_encoder import Catalogue, ItemEncoder
 from srtlib.model.memory import resident, take
 from srtlib.model.vector_encoders import FixedVectors, Sentence
@@ -48,6 +49,11 @@ class BagFeatures:
             ids={name: resident(array, device) for name, array in bags.ids.items()},
             offsets={name: resident(array, device) for name, array in bags.offsets.items()},
         )
+
+    @cached_property
+    def n_tokens(self) -> Tensor:
+        """Tokens of each item in all fields together, int64 [I]."""
+        return torch.stack([offsets.diff() for offsets in self.offsets.values()]).sum(0)
 
 
 class TokenBag(ItemEncoder):
@@ -98,8 +104,7 @@ class TokenBag(ItemEncoder):
             features: token bags of the catalogue.
             items: int [n], indices into it.
         """
-        n_tokens = sum(int((take(o, items + 1) - take(o, items)).sum()) for o in features.offsets.values())
-        d = self.project.out_features
+        n_tokens, d = int(take(features.n_tokens, items).sum()), self.project.out_features
         return {"tables": n_tokens * d, "project": 2 * len(items) * self.project.in_features * d}
 
 
@@ -117,7 +122,7 @@ def gather_bags(features: BagFeatures, field: str, items: Tensor) -> tuple[Tenso
     starts = take(features.offsets[field], items)
     lengths = take(features.offsets[field], items + 1) - starts
     begins = torch.cumsum(lengths, 0) - lengths
-    return take(features.ids[field], ranges(starts, lengths)), begins.to(torch.int32)
+    return take(features.ids[field], places(starts, lengths)[1]), begins.to(torch.int32)
 
 
 class Hybrid(ItemEncoder):

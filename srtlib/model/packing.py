@@ -1,6 +1,7 @@
 """Sequences packed into batches: which tokens, at which positions, in which groups, predicting which targets.
 
-A batch is an index operation on the data set's own arrays, on whatever device they live. There are two layouts:
+Which rows a batch takes is computed on the CPU, so that no GPU is waited for; its items are an index operation on the
+data set's own array, on whatever device that lives. There are two layouts:
 
 - buckets (on a CPU): sequences of about the same length stand together, so that dense causal attention pays for almost
   no padding and needs no mask;
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srtlib.model.csr import ramp
+from srtlib.model.csr import places, ramp
 from srtlib.model.memory import resident, take
 
 BLOCK = 128  # a static batch is a multiple of this
@@ -74,8 +75,8 @@ class Layout:
         >>> Layout.static(torch.tensor([0, 1, 0, 1]), block=2, attention_pairs=8).mask.int().squeeze(1).tolist()
         [[[0, 0, 1, 0], [0, 0, 1, 1]], [[0, 0, 1, 0], [0, 0, 1, 1]]]
         """
-        query = torch.arange(len(positions), device=positions.device).view(-1, block, 1)
-        key = query[:, :1] + torch.arange(-block, block, device=positions.device)
+        query = torch.arange(block, device=positions.device).unsqueeze(1)
+        key = torch.arange(-block, block, device=positions.device)
         mask = visible(query, key, positions.view(-1, block, 1)).unsqueeze(1)
         return cls([], positions, attention_pairs, mask)
 
@@ -84,8 +85,8 @@ def visible(query: Tensor, key: Tensor, position: Tensor) -> Tensor:
     """Whether a query sees a key. The arguments broadcast.
 
     Args:
-        query: int, its place in T.
-        key: int, its place in T.
+        query: int, its place in T, or from any origin.
+        key: int, its place from the same.
         position: int, the query's place in its sequence.
     """
     return (key <= query) & (key >= query - position)
@@ -123,15 +124,15 @@ class Sequences:
         device: torch.device | str = "cpu",
         static: bool = False,
     ) -> None:
-        device = torch.device(device)
-        self.items = resident(items, device)
-        self.starts = torch.tensor(offsets[:-1], device=device)
-        self.lengths = torch.tensor(ends, device=device) - self.starts
+        self.device = torch.device(device)
+        self.items = resident(items, self.device)
+        self.starts = torch.tensor(offsets[:-1])
+        self.lengths = torch.tensor(ends) - self.starts
         self.max_len = max_len
         self.block = (max(BLOCK // 2, 1 << (max_len - 1).bit_length())) if static else 0
         sizes = torch.arange(max_len + 1)
         known = torch.tensor([*(n for n in LENGTHS if n < max_len), max_len])
-        self._padded = known[torch.searchsorted(known, sizes)].to(device)
+        self._padded = known[torch.searchsorted(known, sizes)]
 
     def epoch(self, supervise: str, batch_size: int, generator: torch.Generator) -> Epoch:
         """Every item but a sequence's first as a target once, in random order.
@@ -142,7 +143,7 @@ class Sequences:
             generator: of the order, and of where long sequences are cut.
         """
         starts, lengths = self._windows(supervise, generator)
-        order = torch.randperm(len(starts), generator=generator).to(starts.device)
+        order = torch.randperm(len(starts), generator=generator)
         starts, lengths = starts[order], lengths[order]
         tokens = lengths if self.block else self._padded[lengths]
         cost = torch.ones_like(lengths) if supervise == "last" else tokens
@@ -156,7 +157,7 @@ class Sequences:
             users: int64, whose (default: all); each has an item.
         """
         if users is None:
-            users = torch.arange(len(self.starts), device=self.starts.device)
+            users = torch.arange(len(self.starts))
         lengths = self.lengths[users].clamp(max=self.max_len)
         order = torch.argsort(lengths, stable=True)
         users, lengths = users[order], lengths[order]
@@ -165,21 +166,31 @@ class Sequences:
             rows, supervised, layout = self._place(self.starts[chosen] + self.lengths[chosen] - sizes, sizes, "last", 0)
             yield chosen, Batch(take(self.items, rows), layout, supervised, self.items.new_empty(0))
 
+    def seen(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Every interaction of some users: (row among `users`, item), int64, on the device.
+
+        Args:
+            users: int64, whose.
+        """
+        rows, found = map(self._send, places(self.starts[users], self.lengths[users]))
+        return rows, take(self.items, found).long()
+
     def _windows(self, supervise: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Start and length of every window. `all`: stretches of at most max_len inputs, a long sequence cut at a
         random place each epoch. `last`: for each target the max_len inputs before it."""
         n_targets = (self.lengths - 1).clamp(min=0)
         if supervise == "last":
-            step = ramp(n_targets)
+            user, step = ramp(n_targets)
             lengths = (step + 1).clamp(max=self.max_len)
-            return torch.repeat_interleave(self.starts, n_targets) + step + 1 - lengths, lengths
-        shift = torch.randint(self.max_len, n_targets.shape, generator=generator).to(n_targets.device)
+            return self.starts[user] + step + 1 - lengths, lengths
+        shift = torch.randint(self.max_len, n_targets.shape, generator=generator)
         shift = torch.where(n_targets > self.max_len, shift, 0)
         n_windows = (n_targets + shift + self.max_len - 1) // self.max_len
-        begin = ramp(n_windows) * self.max_len - torch.repeat_interleave(shift, n_windows)
-        end = torch.minimum(begin + self.max_len, torch.repeat_interleave(n_targets, n_windows))
+        user, window = ramp(n_windows)
+        begin = window * self.max_len - shift[user]
+        end = torch.minimum(begin + self.max_len, n_targets[user])
         begin = begin.clamp(min=0)
-        return torch.repeat_interleave(self.starts, n_windows) + begin, end - begin
+        return self.starts[user] + begin, end - begin
 
     def pack(self, starts: Tensor, lengths: Tensor, supervise: str, tokens: int = 0) -> Batch:
         """A batch of windows.
@@ -198,19 +209,24 @@ class Sequences:
         order = torch.argsort(lengths, stable=True)
         starts, lengths = starts[order], lengths[order]
         padded = lengths if tokens else self._padded[lengths]
-        positions = ramp(padded)
-        length_of = torch.repeat_interleave(lengths, padded)
-        rows = torch.repeat_interleave(starts, padded) + torch.minimum(positions, length_of - 1)
+        window, positions = ramp(padded)
+        last = (lengths - 1)[window]
         # Padding repeats the last item after the last position: causal attention never looks at it.
-        supervised_at = positions < length_of if supervise == "all" else positions == length_of - 1
+        rows = starts[window] + torch.minimum(positions, last)
+        supervised_at = positions <= last if supervise == "all" else positions == last
         supervised = supervised_at.nonzero().squeeze(1)
         if tokens:
             rows, positions = (F.pad(x, (0, tokens - len(x))) for x in (rows, positions))
-            layout = Layout.static(positions, self.block, int((lengths * lengths).sum()))
+        rows, positions, supervised = map(self._send, (rows, positions, supervised))
+        if tokens:
+            layout = Layout.static(positions, self.block, int(lengths @ lengths))
         else:
             sizes, counts = torch.unique_consecutive(padded, return_counts=True)
             layout = Layout.buckets(list(zip(counts.tolist(), sizes.tolist(), strict=True)), positions)
         return rows, supervised, layout
+
+    def _send(self, x: Tensor) -> Tensor:
+        return x.to(self.device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -230,6 +246,15 @@ class Epoch:
 
     def __len__(self) -> int:
         return len(self.cuts)
+
+    def n_targets(self, i: int) -> int:
+        """Targets of batch i, of all processes.
+
+        Args:
+            i: from 0.
+        """
+        lengths = self.lengths[slice(*self.cuts[i])]
+        return len(lengths) if self.supervise == "last" else int(lengths.sum())
 
     def batch(self, i: int, rank: int = 0, world: int = 1) -> Batch:
         """Batch i of the epoch, or one process's share of it.

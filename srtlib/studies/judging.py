@@ -18,7 +18,6 @@ from srtlib.data.dataset import Dataset, Split
 from srtlib.data.splitting import target_groups
 from srtlib.evaluation import Judgement, evaluate, judge, metrics_of_users
 from srtlib.model.average import Average
-from srtlib.model.csr import ranges, row_numbers
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT
 from srtlib.serving.search import top_k
@@ -259,11 +258,7 @@ def _offers(model: SRT, dataset: Dataset, split: Split, k: int, exclude_seen: bo
     sequences = Sequences(dataset.items, dataset.offsets, ends, model.params.max_len, model.device)
     for users, batch in sequences.histories(BATCH_TOKENS):
         queries = model(vectors[batch.items], batch.layout)[batch.supervised]
-        seen = None
-        if exclude_seen:
-            starts, lengths = sequences.starts[users], sequences.lengths[users]
-            seen = row_numbers(lengths), sequences.items[ranges(starts, lengths)].long()
-        scores, items = top_k(queries, vectors, k, seen)
+        scores, items = top_k(queries, vectors, k, sequences.seen(users) if exclude_seen else None)
         yield scores.cpu(), items.cpu()
 
 

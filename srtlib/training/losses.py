@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srtlib.extensions import look_up
-from srtlib.model.csr import ranges, row_numbers
+from srtlib.model.csr import places
 
 if TYPE_CHECKING:
     from srtlib.data.dataset import Dataset
@@ -237,7 +237,7 @@ def sampled_softmax(
         scores = scores.sub_(correction)
         for masked in (_hits(targets, negative_ids), own):
             if masked is not None:
-                scores = scores.index_put_(masked, scores.new_tensor(-torch.inf))
+                scores = scores.index_put_(masked, scores.new_full((), -torch.inf))
         return (torch.logaddexp(positive_scores, scores.logsumexp(1)) - positive_scores).mean()
 
 
@@ -252,6 +252,7 @@ def _hits(targets: Tensor, negative_ids: Tensor) -> tuple[Tensor, Tensor]:
         rows, columns = (negative_ids == targets.unsqueeze(1)).nonzero(as_tuple=True)
         return rows, columns
     ordered, order = negative_ids.sort()
-    first = torch.searchsorted(ordered, targets.to(ordered.dtype))
-    counts = torch.searchsorted(ordered, targets.to(ordered.dtype), right=True) - first
-    return row_numbers(counts), order[ranges(first, counts)]
+    targets = targets.to(ordered.dtype)
+    first = torch.searchsorted(ordered, targets)
+    rows, found = places(first, torch.searchsorted(ordered, targets, right=True) - first)
+    return rows, order[found]

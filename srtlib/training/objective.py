@@ -82,13 +82,14 @@ class Objective(nn.Module):
             used, places = torch.unique(torch.cat([items, targets, candidates.flatten()]), return_inverse=True)
             inputs, target_rows, others = places.split([len(items), len(targets), candidates.numel()])
             rows = others.view(candidates.shape)
+        shape = self._shape(batch, used, candidates.shape[-1])  # read before a GPU has much to finish
         vectors = self.model.encode(self.features, used)
         outputs = self.transform(F.embedding(inputs, vectors), batch.layout)
         if self.params.supervise == "last" or len(batch.supervised) < len(outputs):
-            outputs = outputs[batch.supervised]
+            outputs = outputs.index_select(0, batch.supervised)  # whose gradient, unlike that of [], needs no sorting
         own = None if rows is None or not self.params.in_batch else _own(batch, len(candidates) - len(targets))
         loss = self.loss(Scored(outputs, vectors, targets, candidates, target_rows, rows, log_q, own), self.params)
-        return loss, self._shape(batch, used, candidates.shape[-1])
+        return loss, shape
 
     def shape(self, batch: Batch, negative_ids: Tensor) -> BatchShape:
         """What `forward` computes on, by itself.

@@ -214,6 +214,7 @@ class Trainer:
 
     def epoch(self) -> Epoch:
         """The batches of the epoch that it stands in; what is frozen in it takes no gradient."""
+        self.model.train()
         self._freeze()
         generator = torch.Generator().manual_seed(mixed_seed(self.params.seed, self.at.epoch, 1))
         epoch = self.sequences.epoch(self.params.supervise, self.at.batch_size, generator)
@@ -225,25 +226,24 @@ class Trainer:
         """One optimiser step on the epoch's next batch; returns the targets that it learnt from."""
         began = time.monotonic()
         rank, world = distributed.rank(), distributed.world()
-        torch.manual_seed(mixed_seed(self.params.seed, self.at.step, 2 + rank))
+        _seed(self.device, mixed_seed(self.params.seed, self.at.step, 2 + rank))
         batch = epoch.batch(self.at.batch, rank, world)
         part = self._part_of_epoch()
         share = (self.at.epoch + part * (self.at.batch + 1) / len(epoch)) / self.params.epochs
         n_steps = round(self.params.epochs * len(epoch) / part)
         follow_schedule(self.optimizer, self.params, self.at.epoch, share, n_steps)
-        self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss, shape = self._loss(batch)
-        own = len(batch.targets)
-        sums = [loss.item() * own, own, training_flops(self.model.params, shape, self.frozen), self.asked.number]
-        loss_sum, n, flops, stop = distributed.total(sums, self.device)
-        self.stop = stop > 0
-        loss = loss * (own * world / n)  # DDP averages over processes: the mean over all targets remains
+        mean, shape = self._loss(batch)
+        own, n = len(batch.targets), epoch.n_targets(self.at.batch)
+        loss = mean * (own * world / n)  # DDP averages over processes: the mean over all targets remains
         if self.tuning.penalty:
             loss = loss + self.tuning.penalty(self.model)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or math.inf)
-        value = loss_sum / n
+        # A GPU is waited for only now that all it has to compute has been asked for.
+        sums = [mean.item() * own, training_flops(self.model.params, shape, self.frozen), self.asked.number]
+        loss_sum, flops, stop = distributed.total(sums, self.device)
+        self.stop, value = stop > 0, loss_sum / n
         if self.at.sound(value, norm.item()):
             self.optimizer.step()
             self.at.good(value)
@@ -252,11 +252,11 @@ class Trainer:
         else:
             self.at.bad(value)
         self.at.step, self.at.batch = self.at.step + 1, self.at.batch + 1
-        self.at.targets_seen += int(n)
+        self.at.targets_seen += n
         self.at.flops += flops
         self.at.flops_paper += self.paper_flops_per_target * n
         self.at.wall_s += time.monotonic() - began
-        return int(n)
+        return n
 
     def _part_of_epoch(self) -> float:
         """How much of the epoch it stands in is trained: all, but for the last of a broken number."""
@@ -329,6 +329,12 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"run {path}: {error}; what it recorded before is kept") from error
+
+
+def _seed(device: torch.device, number: int) -> None:
+    """Seed what draws on a device; torch.manual_seed takes long where there is no GPU."""
+    seed = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
+    seed(number)
 
 
 def mixed_seed(seed: int, number: int, purpose: int) -> int:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from srtlib.model.csr import ramp, ranges, row_numbers
+from srtlib.model.csr import places, ramp
 
 ROWS = {
     "some": ([4, 0, 9, 2], [3, 1, 2, 4]),
@@ -15,6 +15,7 @@ ROWS = {
 def test_rows_end_to_end(starts: list[int], lengths: list[int]) -> None:
     first, n = torch.tensor(starts, dtype=torch.long), torch.tensor(lengths, dtype=torch.long)
     pairs = list(zip(starts, lengths, strict=True))
-    assert ranges(first, n).tolist() == [place for start, length in pairs for place in range(start, start + length)]
-    assert ramp(n).tolist() == [i for length in lengths for i in range(length)]
-    assert row_numbers(n).tolist() == [row for row, length in enumerate(lengths) for _ in range(length)]
+    rows = [row for row, length in enumerate(lengths) for _ in range(length)]
+    values = [place for start, length in pairs for place in range(start, start + length)]
+    assert [x.tolist() for x in places(first, n)] == [rows, values]
+    assert [x.tolist() for x in ramp(n)] == [rows, [i for length in lengths for i in range(length)]]

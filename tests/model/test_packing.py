@@ -8,13 +8,13 @@ from srtlib.data.dataset import Dataset
 from srtlib.model.packing import Sequences
 
 
-def training(dataset: Dataset, max_len: int, static: bool = False) -> Sequences:
+def training(dataset: Dataset, max_len: int, static: bool = False, device: str = "cpu") -> Sequences:
     """All but each user's last two items."""
-    return Sequences(dataset.items, dataset.offsets, dataset.offsets[1:] - 2, max_len, static=static)
+    return Sequences(dataset.items, dataset.offsets, dataset.offsets[1:] - 2, max_len, device, static)
 
 
-def static(dataset: Dataset, max_len: int) -> Sequences:
-    return training(dataset, max_len, static=True)
+def static(dataset: Dataset, max_len: int, device: str = "cpu") -> Sequences:
+    return training(dataset, max_len, static=True, device=device)
 
 
 def pairs(sequences: Sequences, supervise: str, batch_size: int, seed: int = 0) -> list[tuple[int, ...]]:
@@ -102,3 +102,29 @@ def test_histories_are_the_last_items_before_the_end(dataset: Dataset, left_out:
             assert batch.items[place + 1 - length : place + 1].tolist() == whole[-10:].tolist()
             seen[user] += 1
     assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("make", [training, static])
+def test_batches_are_laid_out_without_looking_at_the_device(dataset: Dataset, make: Callable[..., Sequences]) -> None:
+    """The meta device holds shapes alone: whoever waits for its numbers fails."""
+    here, there = make(dataset, 10), make(dataset, 10, device="meta")
+    found, expected = (s.epoch("all", 64, torch.Generator().manual_seed(0)).batch(0) for s in (there, here))
+    for name in ("items", "supervised", "targets"):
+        assert getattr(found, name).device.type == "meta"
+        assert getattr(found, name).shape == getattr(expected, name).shape
+    assert found.layout.groups == expected.layout.groups
+    assert found.layout.attention_pairs == expected.layout.attention_pairs
+    assert [users.tolist() for users, _ in there.histories(128)] == [users.tolist() for users, _ in here.histories(128)]
+
+
+@pytest.mark.parametrize("supervise", ["all", "last"])
+def test_an_epoch_knows_the_targets_of_its_batches(dataset: Dataset, supervise: str) -> None:
+    epoch = training(dataset, 7).epoch(supervise, 32, torch.Generator().manual_seed(0))
+    for i in range(len(epoch)):
+        assert epoch.n_targets(i) == sum(len(epoch.batch(i, rank, 2).targets) for rank in range(2))
+
+
+def test_seen_are_all_interactions_of_the_users(dataset: Dataset) -> None:
+    rows, items = training(dataset, 4).seen(torch.tensor([5, 2]))
+    of_users = [dataset.items[dataset.offsets[user] : dataset.offsets[user + 1] - 2].tolist() for user in (5, 2)]
+    assert [items[rows == row].tolist() for row in range(2)] == of_users

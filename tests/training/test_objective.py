@@ -1,9 +1,12 @@
 """The loss of a batch of real sequences, against sums written out."""
 
 import math
+from collections import Counter
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from srtlib.data.dataset import Dataset
 from srtlib.model.making import new_model
@@ -50,3 +53,32 @@ def test_in_batch_negatives_equal_the_sum_written_out(dataset: Dataset, supervis
             others += math.exp(output @ vectors[item]) / (K * q + len(targets) * p)
         losses.append(math.log(own + others) - math.log(own))
     assert found.item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what a GPU is waited for: numbers that are read, sizes that depend on them, and numbers that are sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        unsized = name == "repeat_interleave" and (kwargs or {}).get("output_size") is None
+        if unsized or name in ("_local_scalar_dense", "nonzero", "_unique2", "lift_fresh"):
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_gpu_is_waited_for_few_times(dataset: Dataset) -> None:
+    """For the distinct items, for the tokens of each field and of all, for the negatives that are targets."""
+    model = new_model(ModelParams(d_model=8, vocab_size=200), dataset)
+    params = TrainParams(n_negatives=K)
+    trained_on = Sequences(dataset.items, dataset.offsets, dataset.train_ends, 50, static=True)
+    batch = trained_on.epoch("all", 60, torch.Generator().manual_seed(0)).batch(0)
+    objective = Objective(model, model.features(dataset), dataset.n_items, params)
+    sampler = NegativeSampler(dataset.train_counts, "popularity")
+    with Waits() as waits:
+        loss, _ = objective(batch, *objective.draw(sampler, batch.targets))
+        loss.backward()
+    assert waits.found == {"_unique2": 1, "_local_scalar_dense": len(model.params.fields) + 2}
