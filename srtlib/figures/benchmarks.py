@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, add_legend, kind_tint, log_ticks, styled
+from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, add_legend, kind_tint, legend_above, log_ticks, styled
 
 
 @styled

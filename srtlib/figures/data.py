@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from srtlib.figures.style import DASHES, INK, MARKERS, kind_tint, short, short_ticks, styled
+from srtlib.figures.style import DASHES, INK, MARKERS, kind_tint, legend_above, short, short_ticks, styled, words
 
 
 @styled

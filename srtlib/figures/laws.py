@@ -20,11 +20,13 @@ from srtlib.figures.style import (
     as_ink,
     kind_tint,
     label,
+    legend_above,
     log_norm,
     log_ticks,
     ranked,
     short,
     styled,
+    words,
 )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from srtlib.figures.style import (
     ACCENT,
@@ -24,8 +24,11 @@ from srtlib.figures.style import (
     add_legend,
     label,
     label_ends,
+    legend_above,
     log_norm,
     log_ticks,
+    named_in,
+    percent,
     ranked,
     styled,
 )

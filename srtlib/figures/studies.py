@@ -22,13 +22,17 @@ from srtlib.figures.style import (
     VIRIDIS,
     add_colour_bar,
     add_legend,
+    as_power,
     kind_tint,
     label,
+    legend_above,
     log_norm,
     log_ticks,
+    named_in,
     ranked,
     short,
     styled,
+    words,
 )
 
 Array = npt.NDArray[np.float64]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, kind_tint, label, log_ticks, styled
+from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, kind_tint, label, legend_above, log_ticks, styled, words
 
 
 @styled
@@ -149,7 +150,7 @@ def gains_by_share(table: pd.DataFrame) -> Figure:
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.supylabel("gain over the best encoder from scratch", fontsize=13)
     figure.supxlabel("share of the target's users, and the best encoder", fontsize=13)
-    lines = {line.get_label(): line for ax in axes[:, 0] for line in ax.lines[:-1]}
+    lines: dict[str, Artist] = {str(line.get_label()): line for ax in axes[:, 0] for line in ax.lines[:-1]}
     legend_above(figure, lines)
     return figure
 
@@ -169,7 +170,7 @@ def sources_by_distance(table: pd.DataFrame, level: float, y: str = "test_unseen
         x, tint = before["distance"].iloc[0], kind_tint(i)
         ax.vlines(x, after[y].min(), before[y].max(), color=tint, linewidth=1.5, alpha=0.6)
         ax.plot(before["distance"], before[y], MARKERS[i], color=tint, markerfacecolor="none", markersize=9)
-        ax.plot(after["distance"], after[y], MARKERS[i], color=tint, markersize=9, label=words(name))
+        ax.plot(after["distance"], after[y], MARKERS[i], color=tint, markersize=9, label=words(str(name)))
     ax.axhline(level, color=GREY, linewidth=2, linestyle=":", label="neighbours, the target's own whitening")
     ax.set(xlabel="distance of the source's mean title", ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     legend_above(figure)

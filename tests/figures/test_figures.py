@@ -426,7 +426,7 @@ def test_isoflop_marks_the_optima() -> None:
     figure = figures.isoflop(points, parabolas, optima)
     (stars,) = [line for line in figure.axes[0].lines if line.get_label() == "optimum"]
     np.testing.assert_allclose(stars.get_xdata(), 1e6)
-    assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["1e15", "1e17"]
+    assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["$10^{15}$", "$10^{17}$"]
 
 
 def test_isoflop_shows_longer_runs_hollow_at_the_same_budgets() -> None:
