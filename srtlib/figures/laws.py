@@ -107,7 +107,8 @@ def estimator_curves(
         kind: a column whose values get a line each.
         points: runs, or their frontier, with `x` and `y`.
         points_label: what the legend calls them.
-        log_y: for y that spans decades, such as the best number of parameters.
+        log_y: for y that spans decades, such as the best number of parameters. Bands that reach further than thirty
+            times below or above all lines and points are cut there.
 
     The ground beyond the largest `x` of the points is shaded: there, curves extrapolate.
     """
@@ -119,7 +120,8 @@ def estimator_curves(
     _draw_laws(ax, curves, x, y, kind)
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, curves if points is None else points))
     if log_y:
-        ax.set_yscale("log")
+        drawn = pd.concat([curves[y]] if points is None else [curves[y], points[y]])
+        ax.set(yscale="log", ylim=(drawn.min() / 30, drawn.max() * 30))
     else:
         ax.set_ylim(bottom=0)
     add_legend(ax, loc="best")

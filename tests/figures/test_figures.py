@@ -51,7 +51,7 @@ def make_points() -> pd.DataFrame:
 
 
 def make_pairs() -> pd.DataFrame:
-    effects = {"8 -> 16": [-0.03, -0.01, -0.02], "16 -> 24": [0.01, -0.15]}
+    effects = {"8 to 16": [-0.03, -0.01, -0.02], "16 to 24": [0.01, -0.15]}
     return pd.DataFrame([{"step": step, "effect": e} for step, values in effects.items() for e in values])
 
 
@@ -380,7 +380,7 @@ def test_paired_effects_show_each_pair_and_the_interval() -> None:
     (arms,) = ax.collections
     ends = [segment[:, 0].tolist() for segment in arms.get_segments()]
     np.testing.assert_allclose(ends, summary[["low", "high"]])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["8 -> 16\n3 pairs", "16 -> 24\n2 pairs"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["8 to 16\n3 pairs", "16 to 24\n2 pairs"]
 
 
 def test_data_scaling_draws_law_and_runs_of_each_width() -> None:
@@ -419,6 +419,22 @@ def test_estimator_shades_what_lies_beyond_the_runs() -> None:
     assert len(ax.collections) == 1  # one band: the published law has no interval
     within = figures.estimator_curves(make_estimates(), points=points.assign(flops=[1e13, 1e18])).axes[0]
     assert not within.patches
+
+
+def test_bands_that_say_nothing_do_not_press_the_lines_together() -> None:
+    sizes = make_estimates().assign(low=1e-12, high=1e9, **{"valid_ndcg@5": 100.0})
+    low, high = figures.estimator_curves(sizes, log_y=True).axes[0].get_ylim()
+    np.testing.assert_allclose([low, high], [100 / 30, 3000])
+
+
+@pytest.mark.parametrize(("name", "columns"), [("short", 2), ("a name that is longer than half of the figure", 1)])
+def test_a_legend_has_as_many_columns_as_fit(name: str, columns: int) -> None:
+    table = make_transfer("share").assign(method=lambda t: name + " " + t["method"])
+    figure = figures.transfer_curves(table, "share", "method")
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
+    assert 0 <= legend.get_window_extent().x0 < legend.get_window_extent().x1 <= figure.bbox.width
 
 
 def test_isoflop_marks_the_optima() -> None:
