@@ -30,6 +30,7 @@ from srtlib.figures.style import (
     named_in,
     percent,
     ranked,
+    rounded,
     styled,
 )
 
@@ -99,26 +100,26 @@ def scaling_by_set(
     colour: str = "params_total",
     kind: str = "dataset",
 ) -> Figure:
-    """Quality against training compute, a panel per data set: its runs, and the frontier of all sets.
+    """Quality against training compute, a panel per data set or sample: its runs, and the frontier of all.
 
     Args:
         curves: one row per evaluation, as from `runs.curves`.
-        frontier: columns `x`, `y` and `kind`: a broad grey line in each panel, dark where the panel's set holds it.
+        frontier: columns `x`, `y` and `kind`: a broad grey line in each panel, dark where the panel's own runs hold it.
         x: a column: compute.
         y: a column: quality.
         colour: a positive column.
-        kind: a column: the data set. Panels stand in the order of its `n_interactions`.
+        kind: a column: the data set, or a size of samples. Panels stand in the order of `n_interactions`.
     """
     sets = curves.sort_values("n_interactions")[kind].unique()
     rows = -(-len(sets) // 2)
     figure, axes = plt.subplots(rows, 2, figsize=(6.4, 1.2 + 2.4 * rows), sharex=True, sharey=True, squeeze=False)
     norm = log_norm(curves[colour])
     for ax, name in zip(axes.flat, sets, strict=False):
-        ax.plot(frontier[x], frontier[y], color=HALO, linewidth=6, label="frontier of all sets", zorder=1.4)
+        ax.plot(frontier[x], frontier[y], color=HALO, linewidth=6, label="frontier of all", zorder=1.4)
         held = frontier[y].where(frontier[kind] == name)
-        ax.plot(frontier[x], held, color=GREY, linewidth=6, label="held by this set", zorder=1.5)
+        ax.plot(frontier[x], held, color=GREY, linewidth=6, label="held by these runs", zorder=1.5)
         _draw_runs(ax, curves[curves[kind] == name], x, y, colour, norm, 1.0, 4)
-        ax.set_title(str(name), fontsize=13)
+        ax.set_title(name if isinstance(name, str) else f"{rounded(name)} {label(kind)}", fontsize=13)
     for ax in axes.flat[len(sets) :]:
         ax.set_axis_off()
     for ax in axes.flat[max(0, len(sets) - 2) : len(sets)]:

@@ -50,7 +50,7 @@ LABELS = {
     "pretrain_interactions": "interactions of pre-training",
     "share": "share of the target's users",
 }
-#: What readers call what a program has another name for; other names lose their underscores, data sets "amazon_".
+#: What readers call what a program has another name for; other names lose their underscores, data sets `amazon_`.
 WORDS = {
     "additive_power_log_data": "additive power, ln D",
     "alpha": "α",
@@ -153,6 +153,15 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def rounded(value: float) -> str:
+    """`short` to two digits, for a mark whose place says the rest.
+
+    >>> rounded(7_987), rounded(2_694_551)
+    ('8K', '2.7M')
+    """
+    return short(float(f"{value:.2g}"))
+
+
 def as_power(value: float) -> str:
     """A number of FLOPs as an axis writes it.
 
@@ -226,8 +235,8 @@ def add_colour_bar(
     few = len(own) <= 7 and bool((gaps > 0.08).all())
     marks = (1, 2, 5) if own[-1] < 300 * own[0] else (1,)
     bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=marks))
-    written = as_power if column.startswith("flops") else short
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(float(f"{value:.2g}"))))
+    written = as_power if column.startswith("flops") else rounded
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
     bar.ax.yaxis.set_minor_locator(FixedLocator([]))
 
 

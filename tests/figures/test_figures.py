@@ -18,6 +18,7 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 from srtlib import figures, runs
+from srtlib.figures.style import short
 
 PHONE = 360  # pixels that a phone gives a figure
 GRID = np.geomspace(1e12, 1e17, 30)
@@ -322,6 +323,16 @@ def test_runs_stand_in_the_panel_of_their_set_and_the_frontier_in_all() -> None:
         assert whole.get_ydata().tolist() == frontier["valid_ndcg@5"].tolist()
         assert np.isnan(held.get_ydata()).all() == (run != "r2")
         assert drawn.get_xdata().tolist() == curves.loc[curves["run_id"] == run, "flops"].tolist()
+
+
+def test_runs_stand_in_the_panel_of_their_sample() -> None:
+    curves = make_authors()
+    frontier = curves.sort_values("flops")
+    *panels, _, _ = figures.scaling_by_set(curves, frontier, kind="n_interactions").axes
+    amounts = np.sort(curves["n_interactions"].unique())
+    assert [ax.get_title() for ax in panels] == [f"{short(amount)} interactions" for amount in amounts]
+    held = [~np.isnan(ax.lines[1].get_ydata()) for ax in panels]
+    assert (np.sum(held, 0) == 1).all()  # each point of the frontier is dark in one panel
 
 
 def test_laws_of_compute_stand_over_a_frontier_that_is_split_by_data() -> None:
