@@ -16,7 +16,6 @@ from srtlib.figures.style import (
     MARKERS,
     VIRIDIS,
     add_colour_bar,
-    add_legend,
     as_ink,
     kind_tint,
     label,
@@ -124,7 +123,7 @@ def estimator_curves(
         ax.set(yscale="log", ylim=(drawn.min() / 30, drawn.max() * 30))
     else:
         ax.set_ylim(bottom=0)
-    add_legend(ax, loc="best")
+    legend_above(figure)
     return figure
 
 
