@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from srtlib.figures.style import LABELS, short
+from srtlib.figures.style import LABELS, short, words
 from srtlib.laws.machines import in_words
 from srtlib.paths import project_root
 
@@ -28,8 +28,10 @@ HEADINGS = {
     "n_users": "users",
     "params_non_embedding": "without embeddings",
     "ndcg": "NDCG",
+    "ndcg@5": "NDCG@5",
     "ndcg@10": "NDCG@10",
     "peak_bytes": "peak memory [byte]",
+    "popularity_ndcg@10": "NDCG@10 of the most popular",
     "rmse": "RMSE",
     "rmse_held_out": "RMSE, held out",
     "sequence_length_max": "longest sequence",
@@ -38,7 +40,8 @@ HEADINGS = {
     "targets_per_s": "targets/s",
 }
 COUNTS = {"params", "N", "D", "more", "tokens", "bytes", "peak", "catalogue"}
-NAMES = {"benchmark", "cost", "form", "law", "parameter", "statistic"}  # columns of names that a program gave
+NAMES = {"benchmark", "cost", "dataset", "encoder", "estimator", "form", "law", "method", "parameter", "set", "source"}
+NAMES |= {"statistic", "target"}  # columns of names that a program gave
 
 
 def readable(table: pd.DataFrame, level: str = "", percent: Sequence[str] = ()) -> pd.DataFrame:
@@ -67,8 +70,12 @@ def readable(table: pd.DataFrame, level: str = "", percent: Sequence[str] = ()) 
         shown = _with_intervals(shown).rename(columns=_words)
         shown.columns.name, shown.index.name = shown.index.name, None
         return shown.loc[:, (shown != "").any()]
-    names = [f"{name:,g}" if isinstance(name, float) else _text(name, "") for name in table.columns]
+    names = [_words(name) if isinstance(name, str) else _heading(name) for name in table.columns]
     return shown.set_axis(pd.Index(names, name=_words(level or table.columns.name)), axis=1)
+
+
+def _heading(number: object) -> str:
+    return f"{number:,g}" if isinstance(number, float) else _text(number, "")
 
 
 def without_shared(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
@@ -93,14 +100,14 @@ def _with_intervals(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 def _words(name: object) -> str:
-    return "" if name is None else HEADINGS.get(str(name), str(name).replace("_", " "))
+    return "" if name is None else HEADINGS.get(str(name), words(str(name)))
 
 
 def _text(value: object, column: str, percent: bool = False) -> str:
     """One cell.
 
-    >>> _text(0.043, "hours")
-    '2.58 minutes'
+    >>> _text(0.043, "hours"), _text(3e-7, "N_low"), _text("amazon_beauty_2014", "set"), _text(-1e-5, "effect", True)
+    ('2.58 minutes', '< 1', 'beauty 2014', '0.0%')
     >>> [_text(v, "x") for v in (0.123456, 12345, 1.5e-9, float("inf"), float("nan"), 0.0, None)]
     ['0.123', '12,345', '1.5 × 10⁻⁹', 'no bound', '–', '0', '–']
     """
@@ -108,18 +115,22 @@ def _text(value: object, column: str, percent: bool = False) -> str:
         return "yes" if value else "no"
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "–"
+    if isinstance(value, pd.Timestamp):
+        return value.date().isoformat()
     if not isinstance(value, int | float | np.number):
         return _words(value) if column in NAMES else str(value)
     if column == "hours":
         return in_words(float(value))
-    return f"{value:.1%}" if percent else _number(float(value), isinstance(value, int | np.integer), column)
+    if percent:
+        return f"{100 * value:.3g}%" if column == "share" else f"{value:.1%}".replace("-0.0%", "0.0%")
+    return _number(float(value), isinstance(value, int | np.integer), column)
 
 
 def _number(number: float, whole: bool, column: str) -> str:
     if np.isinf(number):
         return "no bound"
-    if column.split("_")[0] in COUNTS and 1 <= abs(number) < 1e15:
-        return short(number)
+    if column.split("_")[0] in COUNTS and 0 < number < 1e15:
+        return short(number) if number >= 1 else "< 1"
     if (whole and abs(number) < 1e9) or number == 0:
         return f"{number:,.0f}"
     if 1e-4 <= abs(number) < 1e6:

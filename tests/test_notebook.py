@@ -54,7 +54,7 @@ def test_a_readable_table_has_words_and_three_digits() -> None:
     shown = notebook.readable(table, percent=["effect", "low", "high"])
     assert shown.columns.name == "form"
     assert shown.to_dict("index") == {
-        "log linear": {
+        "log-linear": {
             "training targets": "1,234,567", "parameters": "10.8M", "compute [FLOP]": "5.32 × 10¹²", "effect": "-24.8%",
             "test NDCG@5": "0.0300", "interval": "-30.0% to -20.0%", "N": "1M", "N, interval": "900K to 2M",
         },

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, add_legend, kind_tint, log_ticks, styled
+from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, add_legend, kind_tint, legend_above, log_ticks, styled
 
 
 @styled
@@ -55,5 +55,5 @@ def time_to_quality(systems: pd.DataFrame) -> Figure:
     ax.set(xscale="log", xlabel="processor time of training [s]", ylabel="validation NDCG@10, all items")
     ax.set_ylim(bottom=0)
     log_ticks(ax)
-    figure.legend(loc="outside upper center", ncols=1, frameon=False)
+    legend_above(figure, columns=1)
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from srtlib.figures.style import DASHES, INK, MARKERS, kind_tint, short, short_ticks, styled
+from srtlib.figures.style import DASHES, INK, MARKERS, kind_tint, legend_above, short, short_ticks, styled, words
 
 
 @styled
@@ -47,7 +47,7 @@ def popularity(distributions: pd.DataFrame) -> Figure:
         ax.plot(rows["count"].cumsum(), rows["value"], **look)
     ax.set(xscale="log", yscale="log", xlabel="rank of the item", ylabel="interactions of the item")
     short_ticks(ax)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -63,7 +63,7 @@ def sequence_lengths(distributions: pd.DataFrame) -> Figure:
         ax.plot(rows["value"], 100 * rows["count"].cumsum() / rows["count"].sum(), **look)
     ax.set(xscale="log", yscale="log", xlabel="interactions of a user, at least", ylabel="users [%]")
     short_ticks(ax)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -81,7 +81,7 @@ def catalogue_growth(growth: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yscale="log", ylabel=column)
         short_ticks(ax)
     axes[1].set_xlabel("users")
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -95,7 +95,7 @@ def _sets(table: pd.DataFrame) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
             {
                 "color": INK if i == last else kind_tint(i),
                 "linestyle": "-" if i == last else DASHES[i % 4],
-                "label": str(name).removeprefix("amazon_").replace("_", " "),
+                "label": words(str(name)),
             },
         )
         for i, (name, rows) in enumerate(groups)

@@ -16,15 +16,16 @@ from srtlib.figures.style import (
     MARKERS,
     VIRIDIS,
     add_colour_bar,
-    add_legend,
     as_ink,
     kind_tint,
     label,
+    legend_above,
     log_norm,
     log_ticks,
     ranked,
     short,
     styled,
+    words,
 )
 
 
@@ -77,12 +78,12 @@ def holdout_errors(table: pd.DataFrame, held_out: str = "the held-out runs") -> 
     ax.plot(table["rmse"], rows, "o", color=kind_tint(0), markersize=9, label="fitted runs")
     ax.plot(table["rmse_held_out"], rows, "D", color=ACCENT, markersize=8, label=held_out)
     ax.set(xscale="log", xlabel="root mean squared error [NDCG]", ylim=(len(table) - 0.5, -0.5))
-    ax.set_yticks(rows, table["form"].str.replace("_", " "))
+    ax.set_yticks(rows, table["form"].map(words))
     ax.margins(x=0.12)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -105,7 +106,8 @@ def estimator_curves(
         kind: a column whose values get a line each.
         points: runs, or their frontier, with `x` and `y`.
         points_label: what the legend calls them.
-        log_y: for y that spans decades, such as the best number of parameters.
+        log_y: for y that spans decades, such as the best number of parameters. Bands that reach further than thirty
+            times below or above all lines and points are cut there.
 
     The ground beyond the largest `x` of the points is shaded: there, curves extrapolate.
     """
@@ -117,10 +119,11 @@ def estimator_curves(
     _draw_laws(ax, curves, x, y, kind)
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, curves if points is None else points))
     if log_y:
-        ax.set_yscale("log")
+        drawn = pd.concat([curves[y]] if points is None else [curves[y], points[y]])
+        ax.set(yscale="log", ylim=(drawn.min() / 30, drawn.max() * 30))
     else:
         ax.set_ylim(bottom=0)
-    add_legend(ax, loc="best")
+    legend_above(figure)
     return figure
 
 
@@ -171,7 +174,7 @@ def compute_laws(
     ax.plot([], [], "o", color=VIRIDIS(0), markersize=6, label=f"frontier, by {label(sizes)}")
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, frontier))
     ax.set_ylim(bottom=0)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -222,6 +225,6 @@ def isoflop(
     )
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, points))
     log_ticks(ax)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     add_colour_bar(figure, ax, norm, points[budget], budget)
     return figure

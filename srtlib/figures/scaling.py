@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from srtlib.figures.style import (
     ACCENT,
@@ -24,9 +24,13 @@ from srtlib.figures.style import (
     add_legend,
     label,
     label_ends,
+    legend_above,
     log_norm,
     log_ticks,
+    named_in,
+    percent,
     ranked,
+    rounded,
     styled,
 )
 
@@ -96,26 +100,26 @@ def scaling_by_set(
     colour: str = "params_total",
     kind: str = "dataset",
 ) -> Figure:
-    """Quality against training compute, a panel per data set: its runs, and the frontier of all sets.
+    """Quality against training compute, a panel per data set or sample: its runs, and the frontier of all.
 
     Args:
         curves: one row per evaluation, as from `runs.curves`.
-        frontier: columns `x`, `y` and `kind`: a broad grey line in each panel, dark where the panel's set holds it.
+        frontier: columns `x`, `y` and `kind`: a broad grey line in each panel, dark where the panel's own runs hold it.
         x: a column: compute.
         y: a column: quality.
         colour: a positive column.
-        kind: a column: the data set. Panels stand in the order of its `n_interactions`.
+        kind: a column: the data set, or a size of samples. Panels stand in the order of `n_interactions`.
     """
     sets = curves.sort_values("n_interactions")[kind].unique()
     rows = -(-len(sets) // 2)
     figure, axes = plt.subplots(rows, 2, figsize=(6.4, 1.2 + 2.4 * rows), sharex=True, sharey=True, squeeze=False)
     norm = log_norm(curves[colour])
     for ax, name in zip(axes.flat, sets, strict=False):
-        ax.plot(frontier[x], frontier[y], color=HALO, linewidth=6, label="frontier of all sets", zorder=1.4)
+        ax.plot(frontier[x], frontier[y], color=HALO, linewidth=6, label="frontier of all", zorder=1.4)
         held = frontier[y].where(frontier[kind] == name)
-        ax.plot(frontier[x], held, color=GREY, linewidth=6, label="held by this set", zorder=1.5)
+        ax.plot(frontier[x], held, color=GREY, linewidth=6, label="held by these runs", zorder=1.5)
         _draw_runs(ax, curves[curves[kind] == name], x, y, colour, norm, 1.0, 4)
-        ax.set_title(str(name), fontsize=13)
+        ax.set_title(name if isinstance(name, str) else f"{rounded(name)} {label(kind)}", fontsize=13)
     for ax in axes.flat[len(sets) :]:
         ax.set_axis_off()
     for ax in axes.flat[max(0, len(sets) - 2) : len(sets)]:
@@ -124,7 +128,7 @@ def scaling_by_set(
     axes[0, 0].xaxis.set_major_locator(LogLocator(numticks=4))
     figure.supxlabel(label(x), fontsize=13)
     figure.supylabel(ranked(y, curves), fontsize=13)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure, named_in(axes[0, 0]))
     add_colour_bar(figure, axes, norm, curves[colour], colour)
     return figure
 
@@ -190,6 +194,6 @@ def paired_effects(pairs: pd.DataFrame, summary: pd.DataFrame, title: str = "") 
     ax.set(xlabel="relative change of NDCG@5", ylabel=title, ylim=(len(summary) - 0.5, -0.5))
     ax.set_yticks(rows, summary["step"] + "\n" + summary["pairs"].astype(str) + " pairs")
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    legend_above(figure)
     return figure

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 
 from srtlib.figures.style import (
     ACCENT,
@@ -22,13 +22,17 @@ from srtlib.figures.style import (
     VIRIDIS,
     add_colour_bar,
     add_legend,
+    as_power,
     kind_tint,
     label,
+    legend_above,
     log_norm,
     log_ticks,
+    named_in,
     ranked,
     short,
     styled,
+    words,
 )
 
 Array = npt.NDArray[np.float64]
@@ -77,7 +81,7 @@ def recipes_compared(
         _ratio_arrows(ax, ratios)
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, curves))
     ax.set_ylim(bottom=0)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -106,7 +110,7 @@ def rollout(points: pd.DataFrame, x: str = "flops") -> Figure:
     figure, axes = plt.subplots(rows, 2, figsize=(6.5, 1.7 + 2.3 * rows), sharex=True, sharey=True, squeeze=False)
     for ax, (form, group) in zip(axes.flat, forms, strict=False):
         _rollout_of_form(ax, group, x)
-        ax.set_title(str(form).replace("_", " "), fontsize=13)
+        ax.set_title(words(str(form)), fontsize=13)
     for ax in axes.flat[len(forms) :]:
         ax.set_axis_off()
     off = (points["predicted"] / points["observed"] - 1).abs().max()
@@ -114,11 +118,12 @@ def rollout(points: pd.DataFrame, x: str = "flops") -> Figure:
     axes[0, 0].set(xscale="log", ylim=(-edge, edge))
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes[0, 0].xaxis.set_major_locator(LogLocator(numticks=4))
-    axes[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    written = as_power if x.startswith("flops") else short
+    axes[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
     axes[0, 0].xaxis.set_minor_locator(NullLocator())
     figure.supxlabel(label(x), fontsize=13)
     figure.supylabel("predicted / measured \N{MINUS SIGN} 1", fontsize=13)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", frameon=False)
+    legend_above(figure, named_in(axes[0, 0]), columns=1)
     return figure
 
 
@@ -172,6 +177,7 @@ def loss_and_metric(
     ax.set(xlabel=label(x), ylabel=ranked(y, table))
     ax.set_ylim(bottom=0)
     ax.invert_xaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     add_legend(ax)
     add_colour_bar(figure, ax, norm, table[colour], colour)
     return figure
@@ -197,8 +203,9 @@ def variations(summary: pd.DataFrame, metric: str = "NDCG@10") -> Figure:
     ax.axvline(0, color=INK, linewidth=1)
     ax.set(xlabel=f"change of validation {metric}", ylim=(len(summary) - 0.5, -0.5))
     ax.set_yticks(rows, summary["variation"])
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -224,7 +231,7 @@ def seed_spread(rows: pd.DataFrame, x: str = "n_interactions", colour: str = "d_
     ax.set(xscale="log", xlabel=label(x), ylabel="run / mean of its seeds \N{MINUS SIGN} 1", ylim=(-edge, edge))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if edge > 0.04 else 1))
     log_ticks(ax)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    legend_above(figure, columns=3)
     return figure
 
 
@@ -276,7 +283,7 @@ def _by_group(table: pd.DataFrame, kind: str, y: str) -> tuple[Figure, list[Axes
         ax.set_xticks(range(len(groups)), groups["least"].map(short))
         ax.tick_params(axis="x", labelsize=11)
         ax.set(xlabel=title)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure, named_in(axes[0]))
     return figure, list(axes)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any, Literal, ParamSpec
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm, to_rgb
@@ -48,6 +49,19 @@ LABELS = {
     "test_unseen_ndcg@10": "test NDCG@10, new items",
     "pretrain_interactions": "interactions of pre-training",
     "share": "share of the target's users",
+}
+#: What readers call what a program has another name for; other names lose their underscores, data sets `amazon_`.
+WORDS = {
+    "additive_power_log_data": "additive power, ln D",
+    "alpha": "α",
+    "beta": "β",
+    "co_occurrence": "co-occurrence",
+    "ewc": "EWC",
+    "kappa": "κ",
+    "log_linear": "log-linear",
+    "sasrec_full": "SASRec, full softmax",
+    "sasrec_sampled": "SASRec, sampled softmax",
+    "zero_shot": "zero-shot",
 }
 #: Matplotlib's settings.
 STYLE: Any = {
@@ -116,6 +130,15 @@ def label(column: str) -> str:
     return LABELS.get(column, column.replace("_", " "))
 
 
+def words(name: str) -> str:
+    """What a reader calls a method, a law, a coefficient or a data set.
+
+    >>> words("ewc"), words("saturating_power"), words("amazon_beauty_2014"), words("amazon-10M")
+    ('EWC', 'saturating power', 'beauty 2014', 'amazon-10M')
+    """
+    return WORDS.get(name, name.removeprefix("amazon_").replace("_", " "))
+
+
 def short(value: float) -> str:
     """A count as people write it.
 
@@ -128,6 +151,35 @@ def short(value: float) -> str:
         if abs(value) >= power:
             return f"{value / power:.3g}{letter}"
     return f"{value:.3g}"
+
+
+def rounded(value: float) -> str:
+    """`short` to two digits, for a mark whose place says the rest.
+
+    >>> rounded(7_987), rounded(2_694_551)
+    ('8K', '2.7M')
+    """
+    return short(float(f"{value:.2g}"))
+
+
+def as_power(value: float) -> str:
+    """A number of FLOPs as an axis writes it.
+
+    >>> as_power(1e12), as_power(5e11)
+    ('$10^{12}$', '$5{\\\\times}10^{11}$')
+    """
+    mantissa, power = f"{value:.0e}".split("e")
+    times = "" if mantissa == "1" else rf"{mantissa}{{\times}}"
+    return rf"${times}10^{{{int(power)}}}$"
+
+
+def percent(value: float) -> str:
+    """A share without digits that say nothing.
+
+    >>> percent(-0.16), percent(0.008), percent(-0.0)
+    ('−16%', '0.8%', '0%')
+    """
+    return f"{100 * value + 0.0:.3g}%".replace("-", "\N{MINUS SIGN}")
 
 
 def ranked(column: str, table: pd.DataFrame) -> str:
@@ -168,7 +220,7 @@ def add_legend(ax: Axes, loc: Literal["upper left", "best"] = "upper left") -> N
 def add_colour_bar(
     figure: Figure, ax: Axes | npt.NDArray[np.object_], norm: LogNorm, values: pd.Series, column: str
 ) -> None:
-    """A bar of colours, with ticks at the values themselves where they are few and far apart, else at 1, 2, 5, 10, ...
+    """A bar of colours, with ticks at the values themselves where they are few and far apart, else at round ones.
 
     Args:
         figure: gets it.
@@ -181,9 +233,32 @@ def add_colour_bar(
     own = np.sort(values.unique())
     gaps = np.diff(np.log(own)) / max(np.log(own[-1] / own[0]), 1e-9)
     few = len(own) <= 7 and bool((gaps > 0.08).all())
-    bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=(1, 2, 5)))
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    marks = (1, 2, 5) if own[-1] < 300 * own[0] else (1,)
+    bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=marks))
+    written = as_power if column.startswith("flops") else rounded
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
     bar.ax.yaxis.set_minor_locator(FixedLocator([]))
+
+
+def legend_above(figure: Figure, entries: Mapping[str, Artist] | None = None, columns: int = 2) -> None:
+    """A legend above all panels, in fewer columns where the names are too long for the figure.
+
+    Args:
+        figure: gets it.
+        entries: what each name stands for; default: all that is drawn and named.
+        columns: how many at most.
+    """
+    named = [] if entries is None else [[*entries.values()], [*entries]]
+    legend = figure.legend(*named, loc="outside upper center", ncols=columns, frameon=False)
+    if columns > 1 and legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        legend_above(figure, entries, columns - 1)
+
+
+def named_in(ax: Axes) -> dict[str, Artist]:
+    """What is drawn and named in one of several panels, for `legend_above`."""
+    artists, names = ax.get_legend_handles_labels()
+    return dict(zip(names, artists, strict=True))
 
 
 def log_ticks(ax: Axes) -> None:

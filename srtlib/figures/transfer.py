@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, kind_tint, label, log_ticks, styled
+from srtlib.figures.style import ACCENT, DASHES, GREY, MARKERS, kind_tint, label, legend_above, log_ticks, styled, words
 
 
 @styled
@@ -30,8 +31,8 @@ def method_ranking(table: pd.DataFrame, y: str = "test_ndcg@10", ours: tuple[str
         ax.plot(part[y], part.index, marker, color=tint, markersize=8, label=name)
     ax.plot([], [], color=GREY, linewidth=3, alpha=0.5, label="95% interval")
     ax.set(xlabel=label(y), ylim=(-0.6, len(table) - 0.4), xlim=(0, None))
-    ax.set_yticks(table.index, table["method"].str.replace("_", " "))
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    ax.set_yticks(table.index, table["method"].map(words))
+    legend_above(figure)
     return figure
 
 
@@ -58,7 +59,7 @@ def transfer_curves(
             color=kind_tint(i),
             marker=MARKERS[i],
             linestyle=DASHES[i % 4],
-            label=str(name).replace("_", " "),
+            label=words(str(name)),
         )
         if baseline is not None:
             for level in baseline.loc[baseline[kind] == name, y]:
@@ -70,7 +71,7 @@ def transfer_curves(
     if x == "share":
         ax.set_xticks(table[x].unique())
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -96,7 +97,7 @@ def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_n
     ax.set_xticks(sorted(table["share"].unique()))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.minorticks_off()
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -117,7 +118,7 @@ def zero_shot(table: pd.DataFrame, y: str = "test_unseen_ndcg@10") -> Figure:
     ax.set(xlabel=label(y), ylim=(-0.5, len(targets) - 0.5), xlim=(0, None))
     ax.set_yticks(row, row.index)
     ax.locator_params(axis="x", nbins=5)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure
 
 
@@ -149,8 +150,8 @@ def gains_by_share(table: pd.DataFrame) -> Figure:
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.supylabel("gain over the best encoder from scratch", fontsize=13)
     figure.supxlabel("share of the target's users, and the best encoder", fontsize=13)
-    lines = {line.get_label(): line for ax in axes[:, 0] for line in ax.lines[:-1]}
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=2, frameon=False)
+    lines: dict[str, Artist] = {str(line.get_label()): line for ax in axes[:, 0] for line in ax.lines[:-1]}
+    legend_above(figure, lines)
     return figure
 
 
@@ -169,8 +170,8 @@ def sources_by_distance(table: pd.DataFrame, level: float, y: str = "test_unseen
         x, tint = before["distance"].iloc[0], kind_tint(i)
         ax.vlines(x, after[y].min(), before[y].max(), color=tint, linewidth=1.5, alpha=0.6)
         ax.plot(before["distance"], before[y], MARKERS[i], color=tint, markerfacecolor="none", markersize=9)
-        ax.plot(after["distance"], after[y], MARKERS[i], color=tint, markersize=9, label=name)
+        ax.plot(after["distance"], after[y], MARKERS[i], color=tint, markersize=9, label=words(str(name)))
     ax.axhline(level, color=GREY, linewidth=2, linestyle=":", label="neighbours, the target's own whitening")
     ax.set(xlabel="distance of the source's mean title", ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    legend_above(figure)
     return figure

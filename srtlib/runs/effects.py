@@ -27,7 +27,7 @@ def paired_effects(
 ) -> pd.DataFrame:
     """Relative effect of each step of a factor between runs equal in the rest of the design.
 
-    A step joins neighbouring levels (numbers) of the table ("8 -> 16"); repeated runs are averaged first.
+    A step joins neighbouring levels (numbers) of the table ("8 to 16"); repeated runs are averaged first.
 
     Args:
         runs: one row per run, as from `runs.table`.
@@ -50,7 +50,7 @@ def paired_effects(
     if not pairs:
         raise ValueError(f"{factor} has one level only: no pairs to compare")
     frame = pd.concat(pairs).reset_index()
-    frame["step"] = [f"{low:,} -> {high:,}" for low, high in zip(frame["low"], frame["high"], strict=True)]
+    frame["step"] = [f"{low:,} to {high:,}" for low, high in zip(frame["low"], frame["high"], strict=True)]
     return frame.assign(effect=frame["metric_high"] / frame["metric_low"] - 1)
 
 

@@ -18,6 +18,7 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 from srtlib import figures, runs
+from srtlib.figures.style import short
 
 PHONE = 360  # pixels that a phone gives a figure
 GRID = np.geomspace(1e12, 1e17, 30)
@@ -51,7 +52,7 @@ def make_points() -> pd.DataFrame:
 
 
 def make_pairs() -> pd.DataFrame:
-    effects = {"8 -> 16": [-0.03, -0.01, -0.02], "16 -> 24": [0.01, -0.15]}
+    effects = {"8 to 16": [-0.03, -0.01, -0.02], "16 to 24": [0.01, -0.15]}
     return pd.DataFrame([{"step": step, "effect": e} for step, values in effects.items() for e in values])
 
 
@@ -324,6 +325,16 @@ def test_runs_stand_in_the_panel_of_their_set_and_the_frontier_in_all() -> None:
         assert drawn.get_xdata().tolist() == curves.loc[curves["run_id"] == run, "flops"].tolist()
 
 
+def test_runs_stand_in_the_panel_of_their_sample() -> None:
+    curves = make_authors()
+    frontier = curves.sort_values("flops")
+    *panels, _, _ = figures.scaling_by_set(curves, frontier, kind="n_interactions").axes
+    amounts = np.sort(curves["n_interactions"].unique())
+    assert [ax.get_title() for ax in panels] == [f"{short(amount)} interactions" for amount in amounts]
+    held = [~np.isnan(ax.lines[1].get_ydata()) for ax in panels]
+    assert (np.sum(held, 0) == 1).all()  # each point of the frontier is dark in one panel
+
+
 def test_laws_of_compute_stand_over_a_frontier_that_is_split_by_data() -> None:
     frontier = make_authors().query("flops < 1e15").sort_values("flops")
     best = frontier.loc[frontier["valid_ndcg@5"].idxmax()]
@@ -380,7 +391,7 @@ def test_paired_effects_show_each_pair_and_the_interval() -> None:
     (arms,) = ax.collections
     ends = [segment[:, 0].tolist() for segment in arms.get_segments()]
     np.testing.assert_allclose(ends, summary[["low", "high"]])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["8 -> 16\n3 pairs", "16 -> 24\n2 pairs"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["8 to 16\n3 pairs", "16 to 24\n2 pairs"]
 
 
 def test_data_scaling_draws_law_and_runs_of_each_width() -> None:
@@ -421,12 +432,28 @@ def test_estimator_shades_what_lies_beyond_the_runs() -> None:
     assert not within.patches
 
 
+def test_bands_that_say_nothing_do_not_press_the_lines_together() -> None:
+    sizes = make_estimates().assign(low=1e-12, high=1e9, **{"valid_ndcg@5": 100.0})
+    low, high = figures.estimator_curves(sizes, log_y=True).axes[0].get_ylim()
+    np.testing.assert_allclose([low, high], [100 / 30, 3000])
+
+
+@pytest.mark.parametrize(("name", "columns"), [("short", 2), ("a name that is longer than half of the figure", 1)])
+def test_a_legend_has_as_many_columns_as_fit(name: str, columns: int) -> None:
+    table = make_transfer("share").assign(method=lambda t: name + " " + t["method"])
+    figure = figures.transfer_curves(table, "share", "method")
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
+    assert 0 <= legend.get_window_extent().x0 < legend.get_window_extent().x1 <= figure.bbox.width
+
+
 def test_isoflop_marks_the_optima() -> None:
     points, parabolas, optima = make_isoflop()
     figure = figures.isoflop(points, parabolas, optima)
     (stars,) = [line for line in figure.axes[0].lines if line.get_label() == "optimum"]
     np.testing.assert_allclose(stars.get_xdata(), 1e6)
-    assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["1e15", "1e17"]
+    assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["$10^{15}$", "$10^{17}$"]
 
 
 def test_isoflop_shows_longer_runs_hollow_at_the_same_budgets() -> None:

@@ -107,7 +107,7 @@ def test_paper_flops_formula_is_exact_for_every_run(table: pd.DataFrame, curves:
 def test_paired_effects(table: pd.DataFrame) -> None:
     depth = runs.paired_effects(table, "n_layers")
     depth = runs.summarise_effects(depth[depth["d_model"] == 256]).set_index("step")
-    assert depth["effect"].round(3).to_dict() == {"8 -> 16": -0.015, "16 -> 24": -0.026}
+    assert depth["effect"].round(3).to_dict() == {"8 to 16": -0.015, "16 to 24": -0.026}
     assert (depth["pairs"] == [7, 6]).all()
     assert (depth["worse"] == [7, 6]).all()
     negatives = runs.paired_effects(table, "n_negatives")

@@ -36,7 +36,7 @@ def test_paired_effects_compare_like_with_like() -> None:
     pairs = runs.paired_effects(grid(), "n_layers", "ndcg")
     assert len(pairs) == 2 * 2 * 2  # sets x heads x steps
     summary = runs.summarise_effects(pairs)
-    assert summary["step"].tolist() == ["1 -> 2", "2 -> 4"]
+    assert summary["step"].tolist() == ["1 to 2", "2 to 4"]
     np.testing.assert_allclose(summary[["effect", "low", "high"]], -0.1, atol=1e-12)
     assert summary["worse"].tolist() == summary["pairs"].tolist() == [4, 4]
     heads = runs.summarise_effects(runs.paired_effects(grid(), "n_heads", "ndcg"))
@@ -47,7 +47,7 @@ def test_paired_effects_compare_like_with_like() -> None:
 
 def test_the_interval_of_an_effect_is_students() -> None:
     effects = np.array([0.02, 0.05, -0.01, 0.03])
-    summary = runs.summarise_effects(pd.DataFrame({"step": "1 -> 2", "effect": effects}))
+    summary = runs.summarise_effects(pd.DataFrame({"step": "1 to 2", "effect": effects}))
     expected = stats.ttest_1samp(np.log1p(effects), 0).confidence_interval(0.95)
     np.testing.assert_allclose(np.log1p(summary.loc[0, ["low", "high"]].astype(float)), expected)
 
