@@ -86,10 +86,11 @@ def both_recipes(ground: Ground) -> Figure:
     )
     least, most = (rounded(n) for n in (paper["n_interactions"].min(), paper["n_interactions"].max()))
     ax.text(
-        1e12,
-        0.0022,
-        f"the paper's recipe: {paper['run_id'].nunique()} runs\non {least} to {most} interactions",
+        3e14,
+        0.0068,
+        f"the paper's recipe:\n{paper['run_id'].nunique()} runs on {least}\nto {most} interactions",
         color=ground.paper,
+        ha="right",
     )
     ax.set(xscale="log", xlabel=label("flops"), ylabel=label("valid_ndcg@5"), ylim=(0, None))
     ax.spines["right"].set_visible(False)
