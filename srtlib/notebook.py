@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from srtlib.data.reading import require_file
 from srtlib.figures.style import LABELS, short
 from srtlib.laws.machines import in_words
 from srtlib.paths import project_root
@@ -178,8 +179,7 @@ def own_tables(interactions: str, items: str) -> tuple[Path, Path]:
         raise ValueError(f"interactions is {interactions!r} and items is {items!r}; {both}")
     tables = Path(interactions), Path(items)
     for path in tables:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there; expected a file")
+        require_file(path)
     return tables
 
 
