@@ -213,7 +213,8 @@ def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
         One row per benchmark that is recorded; columns: `CONDITIONS`.
     """
     paths = {name: _recorded(name, folder) for name in names}
-    rows = {name: pd.read_json(path, lines=True).iloc[0] for name, path in paths.items() if path.is_file()}
+    text = dict.fromkeys(("machine", "python", "torch", "commit"), "str")  # 5544499 is a commit, and 3.10 no 3.1
+    rows = {name: pd.read_json(path, lines=True, dtype=text).iloc[0] for name, path in paths.items() if path.is_file()}
     return pd.DataFrame(rows).T.reindex(columns=[*CONDITIONS]).rename_axis("benchmark")
 
 

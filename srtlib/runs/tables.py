@@ -75,7 +75,18 @@ COLUMNS: dict[str, Column] = {
 model and the training follow under their own names."""
 
 # columns of names, which are text whatever they look like: a data set 2024, a commit 5544499, a grid NA
-NAMES = ("run_id", "dataset", "dataset_fingerprint", "recipe", "grid", "variation", "device", "version", "commit", "date")
+NAMES = (
+    "run_id",
+    "dataset",
+    "dataset_fingerprint",
+    "recipe",
+    "grid",
+    "variation",
+    "device",
+    "version",
+    "commit",
+    "date",
+)
 
 CURVE_COLUMNS: dict[str, Column] = {
     **_CONFIG,
@@ -120,6 +131,8 @@ def study(
         run_ids: these runs instead, in this order, as `sweep` returns them; ValueError names those that are not there.
     """
     runs, history = table(path), curves(path)
+    if runs.empty:
+        raise ValueError(f"{path} has no finished run; expected those of a scaling study")
     if run_ids is None:
         return one_family(runs, dataset), one_family(history, dataset)
     ids = list(run_ids)
@@ -157,8 +170,6 @@ def one_family(table: pd.DataFrame, dataset: str | None = None) -> pd.DataFrame:
     ['amazon-1M', 'amazon-5M']
     """
     names = sorted(set(table["dataset"].dropna()))
-    if table.empty:
-        raise ValueError("there is no finished run; expected those of a scaling study")
     if dataset is not None:
         table = table[table["dataset"].fillna("").str.startswith(dataset)]
     elif len({name.partition("-")[0] for name in names}) > 1:
@@ -274,7 +285,7 @@ def _read_file(path: Path, kind: str) -> pd.DataFrame:
     for name in (COLUMNS if kind == "runs" else CURVE_COLUMNS).keys() & set(frame) - set(NAMES):
         bad = pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna()
         if bad.any():
-            run, value = frame.loc[bad.idxmax(), ["run_id", name]]
+            run, value = (frame[column].iloc[int(bad.argmax())] for column in ("run_id", name))
             raise ValueError(f"{path}: {name} of run {run} is {value!r}; expected a number")
     return frame
 
