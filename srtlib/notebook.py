@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from srtlib.data.reading import require_file
 from srtlib.figures.style import LABELS, short, words
 from srtlib.laws.machines import in_words
 from srtlib.paths import project_root
@@ -189,8 +190,7 @@ def own_tables(interactions: str, items: str) -> tuple[Path, Path]:
         raise ValueError(f"interactions is {interactions!r} and items is {items!r}; {both}")
     tables = Path(interactions), Path(items)
     for path in tables:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there; expected a file")
+        require_file(path)
     return tables
 
 
@@ -224,7 +224,8 @@ def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
         One row per benchmark that is recorded; columns: `CONDITIONS`.
     """
     paths = {name: _recorded(name, folder) for name in names}
-    rows = {name: pd.read_json(path, lines=True).iloc[0] for name, path in paths.items() if path.is_file()}
+    text = dict.fromkeys(("machine", "python", "torch", "commit"), "str")  # 5544499 is a commit, and 3.10 no 3.1
+    rows = {name: pd.read_json(path, lines=True, dtype=text).iloc[0] for name, path in paths.items() if path.is_file()}
     return pd.DataFrame(rows).T.reindex(columns=[*CONDITIONS]).rename_axis("benchmark")
 
 

@@ -13,6 +13,7 @@ from srtlib.params import read_yaml
 
 Result = dict[str, Any] | pd.DataFrame | None  # what a command prints; None where it has printed itself
 Run = Callable[[argparse.Namespace], Result]
+MOST = 2**53  # up to which every whole number is a float
 
 
 class Commands:
@@ -78,8 +79,14 @@ def amount(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A count such as 500000, 500K or 5M."""
-    return int(amount(text))
+    """A whole number, at least 1, such as 500000, 500K or 5M."""
+    try:
+        value = amount(text)
+    except argparse.ArgumentTypeError:
+        value = math.nan
+    if not math.isfinite(value) or not 1 <= value <= MOST or not math.isclose(value, round(value), rel_tol=1e-12):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; expected a whole number from 1 on, such as 10 or 5M")
+    return round(value)
 
 
 def duration(text: str) -> float:

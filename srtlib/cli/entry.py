@@ -7,17 +7,21 @@ need it, and by no other.
 
 import argparse
 import io
+import math
 import os
+import shutil
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from srtlib.cli import data, planning, serving, training
 from srtlib.cli.arguments import Commands
 from srtlib.cli.printing import as_json, as_text
+from srtlib.paths import home
 from srtlib.training.signals import Stopped, as_interrupts
 
 SAID = (ValueError, OSError, RuntimeError, ImportError, MemoryError)  # what errors of input and of the machine are
@@ -48,7 +52,8 @@ def _run(options: argparse.Namespace) -> int:
             warnings.simplefilter("default", UserWarning)  # said, whatever the interpreter's options make of them
             result = options.run(options)
             if result is not None:
-                print(as_json(result) if options.json else as_text(result))
+                width = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+                print(as_json(result) if options.json else as_text(result, width))
     except KeyboardInterrupt as error:
         _say("interrupted; the same command goes on from the last checkpoint")
         return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
@@ -70,6 +75,8 @@ def _explain(error: Exception) -> str:
     """
     if "DefaultCPUAllocator" in str(error):  # torch's way to say MemoryError
         return "out of memory: arrays of this size do not fit; expected a smaller model, batch or number of negatives"
+    if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(home()):
+        return f"{error}; expected a data home that can be written, such as the environment variable SRT_HOME names"
     if isinstance(error, SAID):
         return str(error) or type(error).__name__
     return f"unexpected {type(error).__name__}: {error} (please report it, with what --debug adds to the command)"

@@ -23,8 +23,12 @@ def as_json(result: dict[str, Any] | pd.DataFrame) -> str:
     return json.dumps(_finite(plain), default=str, allow_nan=False)
 
 
-def as_text(result: dict[str, Any] | pd.DataFrame) -> str:
+def as_text(result: dict[str, Any] | pd.DataFrame, width: float = math.inf) -> str:
     """A table with a header; a result as one line per key.
+
+    Args:
+        result: what a command returned.
+        width: characters of a line; a table that is wider, and would fit with its columns as rows, is shown so.
 
     >>> print(as_text({"runs": 3, "best": {"ndcg@5": 0.123456}}))
     runs  3
@@ -34,9 +38,11 @@ def as_text(result: dict[str, Any] | pd.DataFrame) -> str:
     12,000   1.634
     """
     if isinstance(result, pd.DataFrame):
-        return result.map(_cell).to_string(index=False)
-    width = max(map(len, result))
-    return "\n".join(f"{key:<{width}}  {_value(value)}" for key, value in result.items())
+        cells = result.map(_cell)
+        shown, turned = cells.to_string(index=False), cells.T.to_string(header=False)
+        return turned if _width(turned) <= width < _width(shown) else shown
+    keys = max(map(len, result))
+    return "\n".join(f"{key:<{keys}}  {_value(value)}" for key, value in result.items())
 
 
 def as_csv(table: pd.DataFrame, raw: bool = False) -> str:
@@ -56,6 +62,10 @@ def as_csv(table: pd.DataFrame, raw: bool = False) -> str:
         return table.to_csv(index=False, float_format="%.6g", quoting=csv.QUOTE_NONNUMERIC)  # others forget lone CRs
     text = table.select_dtypes(exclude="number").columns
     return table.assign(**{name: table[name].map(_tame) for name in text}).to_csv(index=False, float_format="%.6g")
+
+
+def _width(text: str) -> int:
+    return max(map(len, text.splitlines()))
 
 
 def _finite(value: Any) -> Any:

@@ -116,19 +116,22 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
     given = mapping(options.set, "--set", "KEY=VALUE")
     settings = dict(setting(f"{name}={value}") for name, value in given.items())
     if options.start:
-        summary = _fine_tune(options, dataset, settings)
+        model, summary = _fine_tune(options, dataset, settings)
     else:
         given = {"d_model": options.d_model, "n_layers": options.n_layers}
         sizes = {**DEFAULT_SIZES, **{name: value for name, value in given.items() if value is not None}}
         architecture = parse(Architecture, sizes, "srt train")
         recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
-        _, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
+        model, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
     if distributed.rank() != 0:
         return None
+    summary = {"model": model.folder, **summary}
     return summary if options.json else {RANKINGS.get(name, name): value for name, value in summary.items()}
 
 
-def _fine_tune(options: argparse.Namespace, dataset: "Dataset", settings: dict[str, Any]) -> dict[str, Any]:
+def _fine_tune(
+    options: argparse.Namespace, dataset: "Dataset", settings: dict[str, Any]
+) -> tuple["SRT", dict[str, Any]]:
     from srtlib.model.srt import SRT
     from srtlib.studies.fine_tuning import fine_tune
 
@@ -138,7 +141,7 @@ def _fine_tune(options: argparse.Namespace, dataset: "Dataset", settings: dict[s
     model = SRT.from_pretrained(options.start)
     architecture = Architecture(d_model=model.params.d_model, n_layers=model.params.n_layers)
     recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
-    return fine_tune(model, dataset, options.runs, recipe.train, device=options.device)[1]
+    return fine_tune(model, dataset, options.runs, recipe.train, device=options.device)
 
 
 def sweep(options: argparse.Namespace) -> Result:

@@ -14,6 +14,7 @@ from srtlib.params import TEXT_FIELDS
 
 PATH = " > "  # between the steps of a path of categories
 DAY_AND_MONTH = r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})(.*)"
+DATE_FORMAT = "the format of the dates, such as --date-format %d/%m/%Y"
 LONGEST_ID = 1_000  # characters: arrays of ids are as wide as the longest
 EXACT_DIGITS = 15  # that every float64 keeps
 FILE_ORDER = "file_order"  # column of interactions: places in the file, where these are to break ties in time
@@ -174,7 +175,7 @@ def as_times(column: pd.Series, source: str, date_format: str | None = None) -> 
         return _seconds(dates, texts, source)
     numbers = _numbers(texts)
     if numbers.isna().all():
-        expected = "a number, or a date such as 2024-12-25 10:30"
+        expected = f"a number, a date such as 2024-12-25 10:30, or {DATE_FORMAT}"
         return _seconds(_dates(_iso(texts, source), texts, source, "ISO8601", expected), texts, source)
     _refuse(texts, numbers.isna().to_numpy(), source, "is not a number", "numbers, or dates, in every row")
     return _finite(numbers, column, source)
@@ -267,8 +268,8 @@ def _iso(texts: pd.Series, source: str) -> pd.Series:
         return texts
     if first.max() <= 12 and second.max() <= 12:
         raise ValueError(
-            f"{source}: row 1: {texts.name} {texts.iloc[0]!r} is ambiguous: day or month may come first; expected the "
-            "format of the dates, such as --date-format %d/%m/%Y"
+            f"{source}: row 1: {texts.name} {texts.iloc[0]!r} is ambiguous: day or month may come first; "
+            f"expected {DATE_FORMAT}"
         )
     day, month = (first, second) if first.max() > 12 else (second, first)
     return parts[2] + "-" + month.astype(str).str.zfill(2) + "-" + day.astype(str).str.zfill(2) + parts[3]

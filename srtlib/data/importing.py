@@ -15,7 +15,7 @@ import pandas as pd
 from srtlib.data.cache import hashes, sha256
 from srtlib.data.columns import FILE_ORDER, PATH, as_ids, as_numbers, check_interactions, check_items
 from srtlib.data.loading import RECORD, assemble, check_name, check_record, in_order, read_record, write_record
-from srtlib.data.reading import read_columns
+from srtlib.data.reading import read_columns, require_file
 from srtlib.params import TEXT_FIELDS
 from srtlib.paths import home, make_folder
 
@@ -104,8 +104,7 @@ def _mapping(kind: str, common: Mapping[str, str], own: Mapping[str, str]) -> di
 def _digest(files: Iterable[Path], options: object) -> str:
     digest = hashlib.sha256(json.dumps(["v2", options]).encode())
     for path in files:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there")
+        require_file(path)
         digest.update(sha256(path).encode())
     return digest.hexdigest()
 
@@ -144,7 +143,9 @@ def _read(kind: str, path: Path, theirs: Mapping[str, str], encoding: str) -> pd
     table, found = read_columns(path, set(names.values()), encoding)
     for ours, name in names.items():
         if name not in found and (ours in theirs or ours not in OPTIONAL):
-            raise ValueError(f"{path}: no column {name} for {ours}; found {', '.join(found)}")
+            wanted = f"{name} for {ours}" if ours in theirs else ours
+            how = "" if ours in theirs else f"; a column of another name is named by --column {ours}=NAME"
+            raise ValueError(f"{path}: no column {wanted}; found {', '.join(found)}{how}")
     return pd.DataFrame({ours: table[name] for ours, name in names.items() if name in found})
 
 

@@ -35,6 +35,7 @@ FORMAT = (
 )
 SYNTHETIC = {"synthetic": "a", "synthetic_b": "b"}  # name -> domain of the synthetic world
 SYNTHETIC_USERS = 40_000
+FEW = 0.1  # share of the items that may be without any text before it is said
 TABLES = ("interactions", "items")
 POOLED = "pooled.json"  # in the folder of a pool (srtlib.data.pooling): its parts and their fingerprints
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -253,15 +254,23 @@ def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int, c
     log = log.copy()
     log["item"] = pd.Index(catalogue["item_id"]).get_indexer(pd.Index(log["item_id"]))
     unknown = int((log["item"] < 0).sum())
+    first = log["item_id"].iloc[int((log["item"] < 0).argmax())]
     if unknown * 2 > len(log):
-        first = log["item_id"][log["item"] < 0].iloc[0]
         raise ValueError(
             f"{name}: {unknown:,} of {len(log):,} interactions name items without a row in items, {first!r} first; "
-            "expected at most half"
+            f"expected at most half, and ids as the items have them, such as {catalogue['item_id'].iloc[0]!r}"
         )
     if unknown:
-        warnings.warn(f"{name}: dropped {unknown:,} interactions whose item has no row in items", stacklevel=3)
+        warnings.warn(
+            f"{name}: dropped {unknown:,} interactions whose item has no row in items, {first!r} first", stacklevel=3
+        )
         log = log[log["item"] >= 0]
+    silent = int((catalogue[[*TEXT_FIELDS]].apply(lambda text: text.str.strip()) == "").all(axis=1).sum())
+    if silent > FEW * len(catalogue):
+        known = "a model that reads text cannot tell them apart"
+        warnings.warn(
+            f"{name}: {silent:,} of {len(catalogue):,} items have no {', '.join(TEXT_FIELDS)}: {known}", stacklevel=3
+        )
     log = in_order(log, seed)
     lengths = log.groupby("user_id", sort=False, observed=True)["item"].transform("size")
     short = log["user_id"][lengths < MIN_LENGTH].nunique()

@@ -55,8 +55,7 @@ def read_columns(path: Path, wanted: Collection[str] | None, encoding: str = "ut
 
     Raises what `read_table` does.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there")
+    require_file(path)
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix not in READERS:
         raise ValueError(f"{path.name} is of no known kind; expected {', '.join(READERS)}, or the same with .gz")
@@ -74,6 +73,18 @@ def read_columns(path: Path, wanted: Collection[str] | None, encoding: str = "ut
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path}: column {twice[0]!r} is there twice; expected one of each name")
     return table, names
+
+
+def require_file(path: Path) -> None:
+    """Raise FileNotFoundError where nothing is there, IsADirectoryError where a folder is.
+
+    Args:
+        path: of the file.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected a file")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; expected a file")
 
 
 # ---- CSV ------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ def check_table(table: pd.DataFrame, columns: Sequence[str]) -> None:
     if table.empty:
         raise ValueError("the table of runs is empty")
     for column in columns:
+        if table[column].isna().all():
+            raise ValueError(f"no run has a value in column {column}; expected one in every row")
         if pd.api.types.is_numeric_dtype(table[column]) and not np.isfinite(table[column]).all():
             raise ValueError(f"column {column} holds values that are not finite")
 

@@ -114,6 +114,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> SRT:
         raise ValueError(f"{folder / WEIGHTS} does not hold this model's weights: {reason}") from None
     if not all(torch.isfinite(weight).all() for weight in weights.values()):
         raise NonFiniteError(f"{folder / WEIGHTS}: {model.cause_of_non_finite()}")
+    model.folder = folder
     if "origin" in config:
         model.origin = parse(Origin, config["origin"], f"{folder / CONFIG}: origin")
     return model.to(device).eval()
@@ -146,7 +147,9 @@ def _parse_config(path: Path, data: bytes) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
     found = config.get("format") if isinstance(config, dict) else None
     if found != FORMAT or "model" not in config:
-        raise ValueError(f"{path}: format {found!r}; expected {FORMAT!r}")
+        inside = path.parent / "model"
+        hint = f"; the model of this run is {inside}" if (inside / CONFIG).is_file() else ""
+        raise ValueError(f"{path}: format {found!r}; expected {FORMAT!r}{hint}")
     return config
 
 

@@ -36,7 +36,7 @@ class SRT(nn.Module):
     """The Scalable Recommendation Transformer.
 
     params: the architecture. tokenizer: travels with the model, where its item encoder needs one. origin: the data that
-    it is made for, if known.
+    it is made for, if known. folder: where it was read from, if it was.
 
     >>> from srtlib.data.text import train_tokenizer
     >>> from srtlib.params import ModelParams
@@ -51,6 +51,7 @@ class SRT(nn.Module):
         self.params = params
         self.tokenizer = tokenizer
         self.origin: Origin | None = None
+        self.folder: Path | None = None
         encoder = encoder_class(params)
         if "tokenizer" in encoder.needs and tokenizer is None:
             raise ValueError(f"encoder {params.encoder!r} needs a tokenizer")

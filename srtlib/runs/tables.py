@@ -74,6 +74,20 @@ COLUMNS: dict[str, Column] = {
 """The columns of `table`, always all there (NaN where a store does not know them). Further settings of the
 model and the training follow under their own names."""
 
+# columns of names, which are text whatever they look like: a data set 2024, a commit 5544499, a grid NA
+NAMES = (
+    "run_id",
+    "dataset",
+    "dataset_fingerprint",
+    "recipe",
+    "grid",
+    "variation",
+    "device",
+    "version",
+    "commit",
+    "date",
+)
+
 CURVE_COLUMNS: dict[str, Column] = {
     **_CONFIG,
     "step": Column("counter of the training loop (authors' store: epoch, from 0)"),
@@ -117,6 +131,8 @@ def study(
         run_ids: these runs instead, in this order, as `sweep` returns them; ValueError names those that are not there.
     """
     runs, history = table(path), curves(path)
+    if runs.empty:
+        raise ValueError(f"{path} has no finished run; expected those of a scaling study")
     if run_ids is None:
         return one_family(runs, dataset), one_family(history, dataset)
     ids = list(run_ids)
@@ -158,10 +174,8 @@ def one_family(table: pd.DataFrame, dataset: str | None = None) -> pd.DataFrame:
         table = table[table["dataset"].fillna("").str.startswith(dataset)]
     elif len({name.partition("-")[0] for name in names}) > 1:
         raise ValueError(f"the runs are on several data sets; choose one of {', '.join(names)}")
-    if not names:
-        raise ValueError("there is no finished run; expected those of a scaling study")
     if table.empty:
-        raise ValueError(f"no run on a data set {dataset!r}; there are {', '.join(names)}")
+        raise ValueError(f"no run on a data set {dataset!r}; there are {', '.join(names) or 'none with a name'}")
     return table.reset_index(drop=True)
 
 
@@ -186,7 +200,7 @@ def export(path: Path | str, folder: Path | str) -> None:
 def _read(source: Path | str, kind: str) -> pd.DataFrame:
     columns = list(COLUMNS if kind == "runs" else CURVE_COLUMNS)
     path = _locate(source)
-    if path.is_dir() and (path / f"{kind}.csv").exists():
+    if path.is_dir() and any((path / f"{name}.csv").exists() for name in ("runs", "curves")):
         path = path / f"{kind}.csv"
     if path.is_dir():
         frame = _read_store(path, kind)
@@ -254,11 +268,12 @@ def _summary_columns(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_file(path: Path, kind: str) -> pd.DataFrame:
-    hashes = dict.fromkeys(["run_id", "dataset_fingerprint", "version", "commit"], str)
     if path.suffix != ".parquet" and ".csv" not in path.suffixes:
         raise ValueError(f"cannot read runs from {path}: expected .csv, .parquet, .sqlite or .sqlite.bz2")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; expected runs.csv and curves.csv in one folder")
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=hashes)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is no table of {kind} as `export` writes it, or is damaged: {reason}") from error
@@ -267,4 +282,15 @@ def _read_file(path: Path, kind: str) -> pd.DataFrame:
             raise ValueError(f"{path} has no column {name!r}: not a table of {kind}")
     if kind == "runs" and not frame["run_id"].is_unique:
         raise ValueError(f"{path} has several rows for one run_id: expected one per run (a table of curves?)")
+    for name in (COLUMNS if kind == "runs" else CURVE_COLUMNS).keys() & set(frame) - set(NAMES):
+        bad = pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna()
+        if bad.any():
+            run, value = (frame[column].iloc[int(bad.argmax())] for column in ("run_id", name))
+            raise ValueError(f"{path}: {name} of run {run} is {value!r}; expected a number")
     return frame
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A table whose names are as they are written, empty ones NaN."""
+    names = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=lambda name: name in NAMES)
+    return pd.read_csv(path).assign(**names.where(names != ""))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from srtlib.data.columns import PATH
-from srtlib.serving.histories import read_ids
+from srtlib.serving.histories import LISTS, read_ids
 
 Items = Sequence[str] | np.ndarray | pd.Series
 Search = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # (queries' numbers [n], k) -> scores, items [n, k], best first
@@ -110,11 +110,13 @@ def read_filter(
 
 def _mask(given: Items, places: pd.Index, what: str, strict: bool) -> np.ndarray:
     """bool [I] of a mask or of ids."""
-    if not isinstance(given, np.ndarray | pd.Series) or given.dtype != bool:
+    if not isinstance(given, LISTS) or pd.api.types.infer_dtype(given, skipna=False) != "boolean":
         return _named(given, places, what, strict)
-    if given.shape != places.shape:
-        raise ValueError(f"{what} has shape {given.shape}; expected {places.shape}, one truth value per item")
-    return np.asarray(given)
+    if np.shape(given) != places.shape:
+        raise ValueError(f"{what} has shape {np.shape(given)}; expected {places.shape}, one truth value per item")
+    if pd.isna(np.asarray(given, dtype=object)).any():
+        raise ValueError(f"{what} lacks some truth values; expected one per item")
+    return np.asarray(given, dtype=bool)
 
 
 def _named(given: object, places: pd.Index, what: str, strict: bool) -> np.ndarray:
@@ -123,7 +125,10 @@ def _named(given: object, places: pd.Index, what: str, strict: bool) -> np.ndarr
     found = places.get_indexer(pd.Index(ids, dtype=object))
     if (found < 0).any():
         first = ids[int((found < 0).argmax())]
-        message = f"{what}: {(found < 0).sum():,} of {len(ids):,} ids are outside the catalogue, {first!r} first"
+        message = (
+            f"{what}: {(found < 0).sum():,} of {len(ids):,} ids are outside the catalogue, {first!r} first "
+            f"(its ids are such as {places[0]!r})"
+        )
         if strict:
             raise ValueError(f"{message}; expected none")
         warnings.warn(f"{message}; they are passed over", stacklevel=5)

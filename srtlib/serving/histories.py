@@ -47,7 +47,10 @@ def read_histories(histories: Histories, catalogue: pd.Index, strict: bool) -> L
     unknown = items < 0
     if unknown.any():
         first = table["item_id"][unknown].iloc[0]
-        message = f"{unknown.sum():,} of {len(table):,} interactions name items outside the catalogue, {first!r} first"
+        message = (
+            f"{unknown.sum():,} of {len(table):,} interactions name items outside the catalogue, {first!r} first "
+            f"(its ids are such as {catalogue[0]!r})"
+        )
         if strict:
             raise ValueError(f"{message}; expected none")
         warnings.warn(f"{message}; they are dropped", stacklevel=3)
@@ -74,7 +77,8 @@ def read_ids(given: object, what: str, expected: str = "item ids") -> list[str]:
     if not isinstance(given, LISTS) or getattr(given, "ndim", 1) != 1:
         raise ValueError(f"{what} is {_short(given)}; expected a list of {expected}")
     for item in given:
-        if (isinstance(item, Iterable) and not isinstance(item, str | bytes)) or pd.isna(item):
+        no_id = isinstance(item, bool | np.bool_) or (isinstance(item, Iterable) and not isinstance(item, str | bytes))
+        if no_id or pd.isna(item):
             raise ValueError(f"{what} has {_short(item)} among its items; expected a list of {expected}")
     return as_text(pd.Series(list(given), dtype=object)).tolist()
 

@@ -298,7 +298,7 @@ def _counts(column: pd.Series, ids: pd.Series, source: str) -> np.ndarray:
     bad = ~np.isfinite(counts) | (counts < 0) | (counts > MOST) | (counts != np.floor(counts))
     if bad.any():
         given, item = column.iloc[bad.argmax()], ids.iloc[bad.argmax()]
-        raise ValueError(f"{source}: the count of {item!r} is {given!r}; expected a whole number, 0 to {MOST:,}")
+        raise ValueError(f"{source}: the count of {item!r} is {given}; expected a whole number, 0 to {MOST:,}")
     return counts.astype(np.int64)
 
 

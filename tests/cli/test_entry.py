@@ -58,6 +58,22 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["train", "synthetic"]) == 130
 
 
+def test_a_home_that_cannot_be_written_is_named(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SRT_HOME", str(tmp_path / "file" / "home"))
+    tables = ["--interactions", f"{folder}/interactions.csv", "--items", f"{folder}/items.csv"]
+    for command in (["train", folder], ["data", "import", *tables, "--name", "mine"]):
+        capsys.readouterr()
+        assert main(command) == 1
+        error = capsys.readouterr().err
+        assert str(tmp_path / "file") in error
+        assert error.endswith(
+            "; expected a data home that can be written, such as the environment variable SRT_HOME names\n"
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -101,7 +117,7 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "FOLDER", "--set", "d_model=true"], "--set: d_model: true and false are none of its values"),
         (["train", "FOLDER", "--set", "fields=" + "[" * 5000], "--set fields: the value is nested too deeply"),
         (["evaluate", "--model", "MODEL", "--dataset", "FOLDER", "--protocol", "paper:" + "9" * 20], "is not known"),
-        (["plan", "--runs", "FOLDER", "--compute", "1e12"], "there is no finished run; expected those of a scaling"),
+        (["plan", "--runs", "FOLDER", "--compute", "1e12"], "has no finished run; expected those of a scaling"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(

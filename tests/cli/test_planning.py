@@ -1,9 +1,11 @@
+import argparse
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from srtlib.cli.arguments import count
 from srtlib.cli.entry import main
 from srtlib.laws.planner import plan
 from srtlib.paths import project_root
@@ -63,6 +65,13 @@ def test_what_the_runs_do_not_bound_is_said_in_words(capsys: pytest.CaptureFixtu
     printed = capsys.readouterr().out
     assert "Infinity" not in printed
     assert json.loads(printed)["more_high"] is None
+
+
+def test_counts_are_whole() -> None:
+    assert [count(text) for text in ("1", "1e3", "2.3M", "500K")] == [1, 1000, 2_300_000, 500_000]
+    for text in ("0", "0.5", "2.7", "-1", "1e30", "nan", "many"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is no count; expected a whole number"):
+            count(text)
 
 
 @pytest.mark.parametrize(

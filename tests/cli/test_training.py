@@ -21,8 +21,11 @@ from tests.cli.conftest import SMALL
 def test_train_then_evaluate(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", folder, *SMALL, "--runs", str(tmp_path), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    model = next(tmp_path.glob("*/model"))
-    assert main(["evaluate", "--model", str(model), "--dataset", folder, "--json"]) == 0
+    model = summary["model"]
+    assert [model] == [str(path) for path in tmp_path.glob("*/model")]
+    assert main(["evaluate", "--model", str(Path(model).parent), "--dataset", folder]) == 1
+    assert capsys.readouterr().err.endswith(f"; the model of this run is {model}\n")
+    assert main(["evaluate", "--model", model, "--dataset", folder, "--json"]) == 0
     assert both(capsys.readouterr().out) == {
         "all items": pytest.approx(summary["test"]),
         "new items": pytest.approx(summary["test_unseen"]),
@@ -36,6 +39,7 @@ def test_both_rankings_are_told_apart_wherever_numbers_are_printed(
     for seed, store in enumerate(stores):
         assert main(["train", folder, *SMALL, "--seed", str(seed), "--runs", store]) == 0
         printed = capsys.readouterr().out
+        assert re.search(rf"^model +{re.escape(store)}/\w+/model$", printed, re.MULTILINE)
         assert all(f"\n{part} " in printed for part in ("valid, all items", "test, all items", "test, new items"))
     one, two = (str(next(Path(store).glob("*/model"))) for store in stores)
     assert main(["compare", one, two, "--dataset", folder, "--k", "3", "--resamples", "50", "--json"]) == 0
@@ -255,7 +259,9 @@ def test_two_processes_learn_what_one_does(folder: str, tmp_path: Path) -> None:
 def test_train_from_a_model(folder: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The start's architecture, weights and tokenizer; the store knows the start from another one."""
     settings = [*SMALL[2:], "--set", "learning_rate=1e-9"]
+    capsys.readouterr()
     assert main(["train", folder, "--start", model, *settings, "--runs", str(tmp_path)]) == 0
+    assert re.match(rf"model +{next(tmp_path.glob('*/model'))}\n", capsys.readouterr().out)
     tuned = load_file(next(tmp_path.glob("*/model/model.safetensors")))
     start = load_file(Path(model) / "model.safetensors")
     assert tuned.keys() == start.keys()

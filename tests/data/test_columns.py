@@ -176,6 +176,10 @@ def test_dates_become_seconds() -> None:
         (["3.4.2024"], "row 1: timestamp '3.4.2024' is ambiguous"),
         (["31/13/2024", "13/31/2024"], "row 1: timestamp '31/13/2024' is not a number or a date"),
         (["13/01/24"], "row 1: timestamp '13/01/24' is not a number or a date"),
+        (
+            ["2024-01-01 10:00 UTC"],
+            "row 1: .* is not a number or a date .* or the format of the dates, such as --date-f",
+        ),
         *((["2024-01-01", word], f"row 2: timestamp '{word}' is not a number or a date") for word in ("now", "Today")),
         *(([word], f"row 1: timestamp '{word}' is not a number or a date") for word in ("now", "NaT", "May", "Mon")),
     ],

@@ -168,10 +168,22 @@ def test_numbers_in_text_columns_are_numbers(tables: Tables, dataset: Dataset) -
     assert build_dataset(log, items, "text").fingerprint == dataset.fingerprint
 
 
+@pytest.mark.parametrize("nothing", ["", " ", None])
+def test_items_without_text_are_counted_from_a_tenth_on(tables: Tables, nothing: str | None) -> None:
+    """A model that reads text knows nothing of them; a few do no harm (and here no warning, which would fail)."""
+    log, items = tables[0], tables[1][["item_id", "title"]]
+    tenth = len(items) // 10
+    few, more = (items.assign(title=[nothing] * n + items["title"].tolist()[n:]) for n in (tenth, tenth + 1))
+    build_dataset(log, few, name="few")
+    build_dataset(log, more.assign(brand="Acme"), name="branded")
+    with pytest.warns(UserWarning, match=f"more: {tenth + 1} of {len(items)} items have no title, brand, categories: "):
+        build_dataset(log, more, name="more")
+
+
 def test_unknown_items_are_dropped_and_short_users_skipped(tables: Tables) -> None:
     log, items = tables
     extra = pd.DataFrame({"user_id": ["new"] * 2 + ["u0"], "item_id": ["i1", "i2", "?"], "timestamp": [1, 2, 99]})
-    with pytest.warns(UserWarning, match="dropped 1 interactions"):
+    with pytest.warns(UserWarning, match="dropped 1 interactions whose item has no row in items, '\\?' first"):
         data = build_dataset(pd.concat([log, extra]), items, "extra")
     assert data.dropped == {"interactions_without_item": 1, "users_too_short": 1}
     assert data.n_interactions == len(log)

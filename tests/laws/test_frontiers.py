@@ -29,8 +29,10 @@ def test_frontier_is_the_running_best_of_interpolated_curves(climbing: pd.DataFr
         frontiers.frontier(table.drop(columns="flops"))
     with pytest.raises(ValueError, match="flops holds values that are not positive"):
         frontiers.frontier(table.assign(flops=-1.0))
+    with pytest.raises(ValueError, match="no run has a value in column flops; expected one in every row"):
+        frontiers.frontier(table.assign(flops=float("nan")))
     with pytest.raises(ValueError, match="valid_ndcg@5 holds values that are not finite"):
-        frontiers.frontier(table.assign(**{"valid_ndcg@5": np.nan}))
+        frontiers.frontier(table.assign(**{"valid_ndcg@5": table["valid_ndcg@5"].where(table.index > 0)}))
     with pytest.raises(ValueError, match="table of runs is empty"):
         frontiers.frontier(table[:0])
 

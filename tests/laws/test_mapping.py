@@ -26,7 +26,7 @@ def test_models_of_one_loss_have_one_value_whatever_their_order() -> None:
     assert monotone_map(table)["fitted"].tolist() == pytest.approx([0.04, 0.04, 0.01])
     assert monotone_map(table[::-1])["fitted"].tolist() == pytest.approx([0.04, 0.04, 0.01])
     with pytest.raises(ValueError, match="valid_loss holds values that are not finite"):
-        monotone_map(table.assign(valid_loss=np.nan))
+        monotone_map(table.assign(valid_loss=[8.0, np.nan, 9.0]))
 
 
 def history(runs: int = 30, evaluations: int = 5) -> pd.DataFrame:

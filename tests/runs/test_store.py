@@ -208,6 +208,44 @@ def test_what_is_no_table_of_runs_is_named(tmp_path: Path) -> None:
         runs.table(tmp_path / "b.csv")
 
 
+@pytest.mark.parametrize("name", ["2024", "007", "1e5", "NA", "None", "nan"])
+def test_names_are_text_whatever_they_look_like(tmp_path: Path, name: str) -> None:
+    """The kind: a data set, a grid or a commit that a reader of CSV would take for a number, or for nothing."""
+    write_run(tmp_path / "store", seed=3)
+    runs.export(tmp_path / "store", tmp_path / "results")
+    for file in tmp_path.glob("results/*.csv"):
+        named = runs_table(file).assign(**dict.fromkeys(["dataset", "grid", "commit", "device"], name))
+        named.to_csv(file, index=False)
+    for found in runs.study(tmp_path / "results", dataset=name):
+        assert not found.empty
+        assert set(found["dataset"]) == set(found["grid"]) == set(found["commit"]) == {name}
+        assert pd.api.types.is_numeric_dtype(found["flops"])
+
+
+def test_what_is_no_number_and_what_is_missing_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "store", seed=3)
+    folder = tmp_path / "results"
+    runs.export(tmp_path / "store", folder)
+    good = (folder / "runs.csv").read_text()
+    table = runs_table(folder / "runs.csv")
+    for column in ("flops", "n_items", "valid_ndcg@5"):
+        table.astype({column: object}).assign(**{column: "many"}).to_csv(folder / "runs.csv", index=False)
+        with pytest.raises(ValueError, match=rf"runs.csv: {column} of run {run} is 'many'; expected a number$"):
+            runs.table(folder)
+    (folder / "runs.csv").write_text(good)
+    (folder / "curves.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"curves.csv is not there; expected runs.csv and curves.csv in one"):
+        runs.study(folder)
+    nameless = runs.table(folder).assign(dataset=None)
+    assert len(runs.tables.one_family(nameless)) == 1
+    with pytest.raises(ValueError, match="no run on a data set 'mine'; there are none with a name"):
+        runs.tables.one_family(nameless, "mine")
+
+
+def runs_table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"run_id": str, "commit": str})
+
+
 def test_runs_on_several_data_sets_are_not_mixed() -> None:
     table = pd.DataFrame({"dataset": ["toys", "books"]})
     with pytest.raises(ValueError, match="choose one of books, toys"):

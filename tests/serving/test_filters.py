@@ -101,6 +101,14 @@ def test_an_index_that_looks_into_one_list_finds_all_that_a_filter_leaves(
 
 
 @pytest.mark.parametrize("recommender", ["exact"], indirect=True)
+@pytest.mark.parametrize("form", [np.array, list, tuple, pd.Series, pd.array])
+def test_candidates_may_be_truth_values_in_any_list(recommender: Recommender, form: Any) -> None:
+    expected = recommender.recommend({"ann": ["i1"]}, 3, candidates=["i5", "i7", "i11"])
+    offers = recommender.recommend({"ann": ["i1"]}, 3, candidates=form([n in (5, 7, 11) for n in range(40)]))
+    pd.testing.assert_frame_equal(offers, expected)
+
+
+@pytest.mark.parametrize("recommender", ["exact"], indirect=True)
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
@@ -112,6 +120,9 @@ def test_an_index_that_looks_into_one_list_finds_all_that_a_filter_leaves(
             {"candidates": np.ones(39, bool)},
             r"candidates has shape \(39,\); expected \(40,\), one truth value per item",
         ),
+        ({"candidates": [True] * 39}, r"candidates has shape \(39,\); expected \(40,\), one truth value per item"),
+        ({"candidates": pd.array([True] * 39 + [None])}, "candidates lacks some truth values; expected one per item"),
+        ({"exclude": [True] * 40}, "exclude has True among its items; expected a list of item ids"),
         ({"categories": ["Pen"]}, "no item is of category 'Pen'; expected a path such as"),
         ({"categories": "Pens"}, "categories is 'Pens'; expected a list of paths of categories"),
         ({"max_per_category": 0}, "max_per_category is 0; expected at least 1"),
@@ -128,6 +139,7 @@ def test_bad_rules_are_named(recommender: Recommender, rules: Any, message: str)
 @pytest.mark.parametrize("recommender", ["exact"], indirect=True)
 def test_unknown_ids_are_passed_over(recommender: Recommender) -> None:
     expected = recommender.recommend({"ann": ["i1"]}, 3, exclude=["i2"])
-    with pytest.warns(UserWarning, match="exclude: 1 of 2 ids are outside the catalogue, 'x' first; they are passed"):
+    message = r"exclude: 1 of 2 ids are outside the catalogue, 'x' first \(its ids are such as 'i0'\); they are passed"
+    with pytest.warns(UserWarning, match=message):
         offers = recommender.recommend({"ann": ["i1"]}, 3, exclude=["i2", "x"])
     pd.testing.assert_frame_equal(offers, expected)
