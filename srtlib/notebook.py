@@ -38,11 +38,15 @@ HEADINGS = {
     "sequence_length_max": "longest sequence",
     "sequence_length_p50": "sequence, median",
     "srtlib_cpu_s": "srtlib's time [s]",
+    "source_valid_ndcg@10": "the source's validation NDCG@10",
+    "matmul_flops_per_s": "its best product [FLOP/s]",
     "targets_per_s": "targets/s",
 }
 COUNTS = {"params", "N", "D", "more", "tokens", "bytes", "peak", "catalogue"}
-NAMES = {"benchmark", "cost", "dataset", "encoder", "estimator", "form", "law", "method", "parameter", "set", "source"}
-NAMES |= {"statistic", "target"}  # columns of names that a program gave
+NAMES = {  # columns of names that a program gave
+    "benchmark", "cost", "dataset", "encoder", "estimator", "form", "law", "method", "parameter", "set", "source",
+    "statistic", "target",
+}  # fmt: skip
 
 
 def readable(table: pd.DataFrame, level: str = "", percent: Sequence[str] = ()) -> pd.DataFrame:
@@ -210,7 +214,7 @@ def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
     path = _recorded(name, folder)
     if not path.is_file():
         return pd.DataFrame({"not measured yet": [f"python benchmarks/{name}.py records it"]})
-    return pd.read_json(path, lines=True).drop(columns=[*CONDITIONS], errors="ignore")
+    return _read(path).drop(columns=[*CONDITIONS], errors="ignore")
 
 
 def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
@@ -224,9 +228,13 @@ def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
         One row per benchmark that is recorded; columns: `CONDITIONS`.
     """
     paths = {name: _recorded(name, folder) for name in names}
-    text = dict.fromkeys(("machine", "python", "torch", "commit"), "str")  # 5544499 is a commit, and 3.10 no 3.1
-    rows = {name: pd.read_json(path, lines=True, dtype=text).iloc[0] for name, path in paths.items() if path.is_file()}
+    rows = {name: _read(path).iloc[0] for name, path in paths.items() if path.is_file()}
     return pd.DataFrame(rows).T.reindex(columns=[*CONDITIONS]).rename_axis("benchmark")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    text = dict.fromkeys(("machine", "python", "torch", "numpy", "cuda", "commit"), "str")  # 5544499, and 3.10 no 3.1
+    return pd.read_json(path, lines=True, dtype=text)
 
 
 def _recorded(name: str, folder: str | Path) -> Path:

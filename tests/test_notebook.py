@@ -29,10 +29,11 @@ def test_benchmarks_are_read_with_their_conditions_apart(tmp_path: Path) -> None
 @pytest.mark.parametrize("commit", ["5544499", "0012345", "1234e56"])
 def test_conditions_are_as_they_were_written(tmp_path: Path, commit: str) -> None:
     (tmp_path / "speed.jsonl").write_text(
-        json.dumps({"python": "3.10", "torch": "2.10", "commit": commit, "load": 2.5})
+        json.dumps({"python": "3.10", "torch": "2.10", "commit": commit, "load": 2.5, "cuda": "12.10"})
     )
     (row,) = notebook.conditions(["speed"], tmp_path).itertuples()
     assert (row.python, row.torch, row.commit, row.load) == ("3.10", "2.10", commit, 2.5)
+    assert notebook.benchmark("speed", tmp_path)["cuda"].tolist() == ["12.10"]
 
 
 def test_a_benchmark_that_was_not_run_says_how_to(tmp_path: Path) -> None:

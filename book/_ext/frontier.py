@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from srtlib import frontiers, runs
-from srtlib.figures.style import label, short
+from srtlib.figures.style import label, rounded
 from srtlib.paths import project_root
 
 GRIDS = ("scaling", "corners", "seeds", "depth")  # trained by the default recipe to its own end
@@ -96,10 +96,6 @@ def both_recipes(ground: Ground) -> Figure:
     ax.spines["right"].set_visible(False)
     add_time_of_a_core(ax)
     return figure
-
-
-def rounded(count: float) -> str:
-    return short(float(f"{count:.2g}"))
 
 
 def draw_by_data(ax: Axes, best: pd.DataFrame, ground: Ground) -> None:

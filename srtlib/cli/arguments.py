@@ -85,7 +85,8 @@ def count(text: str) -> int:
     except argparse.ArgumentTypeError:
         value = math.nan
     if not math.isfinite(value) or not 1 <= value <= MOST or not math.isclose(value, round(value), rel_tol=1e-12):
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; expected a whole number from 1 on, such as 10 or 5M")
+        expected = f"a whole number, 1 to {MOST:,}, such as 10 or 5M"
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; expected {expected}")
     return round(value)
 
 

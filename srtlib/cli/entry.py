@@ -6,6 +6,7 @@ need it, and by no other.
 """
 
 import argparse
+import errno
 import io
 import math
 import os
@@ -26,6 +27,7 @@ from srtlib.training.signals import Stopped, as_interrupts
 
 SAID = (ValueError, OSError, RuntimeError, ImportError, MemoryError)  # what errors of input and of the machine are
 UNREAD = 141  # as a process that SIGPIPE ends
+CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +77,8 @@ def _explain(error: Exception) -> str:
     """
     if "DefaultCPUAllocator" in str(error):  # torch's way to say MemoryError
         return "out of memory: arrays of this size do not fit; expected a smaller model, batch or number of negatives"
-    if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(home()):
+    file = error.filename if isinstance(error, OSError) and error.errno in CANNOT_WRITE else None
+    if file is not None and Path(str(file)).is_relative_to(home()):
         return f"{error}; expected a data home that can be written, such as the environment variable SRT_HOME names"
     if isinstance(error, SAID):
         return str(error) or type(error).__name__

@@ -267,9 +267,10 @@ def assemble(log: pd.DataFrame, catalogue: pd.DataFrame, name: str, seed: int, c
         log = log[log["item"] >= 0]
     silent = int((catalogue[[*TEXT_FIELDS]].apply(lambda text: text.str.strip()) == "").all(axis=1).sum())
     if silent > FEW * len(catalogue):
-        known = "a model that reads text cannot tell them apart"
         warnings.warn(
-            f"{name}: {silent:,} of {len(catalogue):,} items have no {', '.join(TEXT_FIELDS)}: {known}", stacklevel=3
+            f"{name}: {silent:,} of {len(catalogue):,} items have no {', '.join(TEXT_FIELDS)}: "
+            "a model that reads text cannot tell them apart",
+            stacklevel=3,
         )
     log = in_order(log, seed)
     lengths = log.groupby("user_id", sort=False, observed=True)["item"].transform("size")

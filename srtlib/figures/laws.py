@@ -120,7 +120,9 @@ def estimator_curves(
     ax.set(xscale="log", xlabel=label(x), ylabel=ranked(y, curves if points is None else points))
     if log_y:
         drawn = pd.concat([curves[y]] if points is None else [curves[y], points[y]])
-        ax.set(yscale="log", ylim=(drawn.min() / 30, drawn.max() * 30))
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(low, drawn.min() / 30), min(high, drawn.max() * 30))
     else:
         ax.set_ylim(bottom=0)
     legend_above(figure)

@@ -165,11 +165,11 @@ def rounded(value: float) -> str:
 def as_power(value: float) -> str:
     """A number of FLOPs as an axis writes it.
 
-    >>> as_power(1e12), as_power(5e11)
-    ('$10^{12}$', '$5{\\\\times}10^{11}$')
+    >>> as_power(1e12), as_power(1.5e11)
+    ('$10^{12}$', '$1.5{\\\\times}10^{11}$')
     """
-    mantissa, power = f"{value:.0e}".split("e")
-    times = "" if mantissa == "1" else rf"{mantissa}{{\times}}"
+    mantissa, power = f"{value:.1e}".split("e")
+    times = "" if mantissa == "1.0" else rf"{float(mantissa):g}{{\times}}"
     return rf"${times}10^{{{int(power)}}}$"
 
 
@@ -235,7 +235,8 @@ def add_colour_bar(
     few = len(own) <= 7 and bool((gaps > 0.08).all())
     marks = (1, 2, 5) if own[-1] < 300 * own[0] else (1,)
     bar.ax.yaxis.set_major_locator(FixedLocator(own.tolist()) if few else LogLocator(subs=marks))
-    written = as_power if column.startswith("flops") else rounded
+    sizes = column.startswith(("n_interactions", "n_targets", "params"))
+    written = as_power if column.startswith("flops") else rounded if sizes else "{:g}".format
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
     bar.ax.yaxis.set_minor_locator(FixedLocator([]))
 

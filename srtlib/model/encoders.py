@@ -53,7 +53,8 @@ class BagFeatures:
     @cached_property
     def n_tokens(self) -> Tensor:
         """Tokens of each item in all fields together, int64 [I]."""
-        return torch.stack([offsets.diff() for offsets in self.offsets.values()]).sum(0)
+        first, *others = (offsets.diff() for offsets in self.offsets.values())
+        return sum((lengths.to(first.device) for lengths in others), first)  # a field may not fit where another does
 
 
 class TokenBag(ItemEncoder):

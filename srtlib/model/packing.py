@@ -111,7 +111,7 @@ class Sequences:
         offsets: int64 [users + 1], where each user's items begin.
         ends: int64 [users], where (exclusive) those end that may be looked at.
         max_len: the most items that a window has.
-        device: where items and batches are wanted.
+        device: where items and batches are wanted; where sequences start and how long they are stays in main memory.
         static: pack training batches into one fixed shape.
     """
 
@@ -154,7 +154,7 @@ class Sequences:
 
         Args:
             batch_tokens: most tokens of a batch.
-            users: int64, whose (default: all); each has an item.
+            users: int64, in main memory, whose (default: all); each has an item.
         """
         if users is None:
             users = torch.arange(len(self.starts))
@@ -170,7 +170,7 @@ class Sequences:
         """Every interaction of some users: (row among `users`, item), int64, on the device.
 
         Args:
-            users: int64, whose.
+            users: int64, in main memory, whose.
         """
         rows, found = map(self._send, places(self.starts[users], self.lengths[users]))
         return rows, take(self.items, found).long()

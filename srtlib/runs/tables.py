@@ -133,6 +133,8 @@ def study(
     runs, history = table(path), curves(path)
     if runs.empty:
         raise ValueError(f"{path} has no finished run; expected those of a scaling study")
+    if history.empty:
+        raise ValueError(f"{path} has no evaluation of its runs; expected their curves")
     if run_ids is None:
         return one_family(runs, dataset), one_family(history, dataset)
     ids = list(run_ids)

@@ -240,7 +240,7 @@ class Trainer:
             loss = loss + self.tuning.penalty(self.model)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or math.inf)
-        # A GPU is waited for only now that all it has to compute has been asked for.
+        # The loss is read only now that all a GPU has to compute has been asked for.
         sums = [mean.item() * own, training_flops(self.model.params, shape, self.frozen), self.asked.number]
         loss_sum, flops, stop = distributed.total(sums, self.device)
         self.stop, value = stop > 0, loss_sum / n

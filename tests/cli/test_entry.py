@@ -74,6 +74,19 @@ def test_a_home_that_cannot_be_written_is_named(
         )
 
 
+def test_a_file_that_is_not_in_the_home_is_no_matter_of_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SRT_HOME", str(tmp_path))
+
+    def missing(*_: object, **__: object) -> None:
+        (tmp_path / "nothing").read_bytes()
+
+    monkeypatch.setattr("srtlib.data.loading.load_dataset", missing)
+    assert main(["train", "synthetic"]) == 1
+    assert capsys.readouterr().err == f"srt: [Errno 2] No such file or directory: '{tmp_path}/nothing'\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

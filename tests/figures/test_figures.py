@@ -436,6 +436,18 @@ def test_bands_that_say_nothing_do_not_press_the_lines_together() -> None:
     sizes = make_estimates().assign(low=1e-12, high=1e9, **{"valid_ndcg@5": 100.0})
     low, high = figures.estimator_curves(sizes, log_y=True).axes[0].get_ylim()
     np.testing.assert_allclose([low, high], [100 / 30, 3000])
+    narrow = make_estimates().assign(low=90.0, high=110.0, **{"valid_ndcg@5": 100.0})
+    low, high = figures.estimator_curves(narrow, log_y=True).axes[0].get_ylim()
+    assert 80 < low < 90
+    assert 110 < high < 120
+
+
+@pytest.mark.parametrize("widths", [(32, 128, 1024), (64, 256, 512)])
+def test_a_colour_bar_writes_widths_as_they_are(widths: tuple[int, ...]) -> None:
+    curves = make_curves().assign(d_model=lambda t: t["run_id"].map(dict(zip(("r0", "r1", "r2"), widths, strict=True))))
+    bar = figures.scaling_curves(curves, colour="d_model").axes[-1]
+    bar.figure.canvas.draw()
+    assert [text.get_text() for text in bar.get_yticklabels()] == [f"{width}" for width in widths]
 
 
 @pytest.mark.parametrize(("name", "columns"), [("short", 2), ("a name that is longer than half of the figure", 1)])

@@ -104,11 +104,15 @@ def test_histories_are_the_last_items_before_the_end(dataset: Dataset, left_out:
     assert (seen == 1).all()
 
 
-@pytest.mark.parametrize("make", [training, static])
-def test_batches_are_laid_out_without_looking_at_the_device(dataset: Dataset, make: Callable[..., Sequences]) -> None:
+@pytest.mark.parametrize(("make", "supervise"), [(training, "all"), (static, "all"), (training, "last")])
+@pytest.mark.parametrize("world", [1, 2])
+def test_batches_are_laid_out_without_looking_at_the_device(
+    dataset: Dataset, make: Callable[..., Sequences], supervise: str, world: int
+) -> None:
     """The meta device holds shapes alone: whoever waits for its numbers fails."""
     here, there = make(dataset, 10), make(dataset, 10, device="meta")
-    found, expected = (s.epoch("all", 64, torch.Generator().manual_seed(0)).batch(0) for s in (there, here))
+    epochs = (sequences.epoch(supervise, 64, torch.Generator().manual_seed(0)) for sequences in (there, here))
+    found, expected = (epoch.batch(0, world - 1, world) for epoch in epochs)
     for name in ("items", "supervised", "targets"):
         assert getattr(found, name).device.type == "meta"
         assert getattr(found, name).shape == getattr(expected, name).shape

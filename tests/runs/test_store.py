@@ -233,6 +233,10 @@ def test_what_is_no_number_and_what_is_missing_is_named(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"runs.csv: {column} of run {run} is 'many'; expected a number$"):
             runs.table(folder)
     (folder / "runs.csv").write_text(good)
+    head = (folder / "curves.csv").read_text().splitlines()[0]
+    (folder / "curves.csv").write_text(head + "\n")
+    with pytest.raises(ValueError, match=r"results has no evaluation of its runs; expected their curves"):
+        runs.study(folder)
     (folder / "curves.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"curves.csv is not there; expected runs.csv and curves.csv in one"):
         runs.study(folder)
