@@ -18,7 +18,7 @@ from srtlib.protocols import parse_cuts
 
 PAGE = (project_root() / "book" / "data_forms.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^```\{code-block\} text\n:caption: (.+)\n((?:.*\n)+?)```$", PAGE, flags=re.MULTILINE))
-COMMANDS = [line.strip() for line in re.findall(r"^    (srt (?:.*\\\n)*.*)$", PAGE, flags=re.MULTILINE)]
+COMMANDS = [re.sub(r"\\\n\s*", "", line) for line in re.findall(r"^    (srt (?:.*\\\n)*.*)$", PAGE, flags=re.MULTILINE)]
 SMALL = {"threads": 1, "memory": "500MB"}
 USED: set[str] = set()
 
