@@ -1,6 +1,8 @@
 """What the notebooks of the book need and nothing else does."""
 
+import json
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -198,12 +200,13 @@ def own_tables(interactions: str, items: str) -> tuple[Path, Path]:
     return tables
 
 
-def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
+def benchmark(name: str, folder: str | Path = "", what: str = "") -> pd.DataFrame:
     """What a benchmark recorded, without the conditions that its rows share.
 
     Args:
         name: of benchmarks/`name`.py.
         folder: of the JSON lines; default: benchmarks/results.
+        what: the kind of rows, where it records several, which their column `what` names; default: all.
 
     Returns:
         One row per measurement; where nothing is recorded, the table says how to.
@@ -214,7 +217,8 @@ def benchmark(name: str, folder: str | Path = "") -> pd.DataFrame:
     path = _recorded(name, folder)
     if not path.is_file():
         return pd.DataFrame({"not measured yet": [f"python benchmarks/{name}.py records it"]})
-    return _read(path).drop(columns=[*CONDITIONS], errors="ignore")
+    shared = [*CONDITIONS, "what"] if what else [*CONDITIONS]
+    return _read(path, what).drop(columns=shared, errors="ignore")
 
 
 def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
@@ -232,9 +236,10 @@ def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
     return pd.DataFrame(rows).T.reindex(columns=[*CONDITIONS]).rename_axis("benchmark")
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, what: str = "") -> pd.DataFrame:
+    lines = [line for line in path.read_text().splitlines() if not what or json.loads(line)["what"] == what]
     text = dict.fromkeys(("machine", "python", "torch", "numpy", "cuda", "commit"), "str")  # 5544499, and 3.10 no 3.1
-    return pd.read_json(path, lines=True, dtype=text)
+    return pd.read_json(StringIO("\n".join(lines)), lines=True, dtype=text)
 
 
 def _recorded(name: str, folder: str | Path) -> Path:

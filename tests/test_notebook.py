@@ -36,6 +36,14 @@ def test_conditions_are_as_they_were_written(tmp_path: Path, commit: str) -> Non
     assert notebook.benchmark("speed", tmp_path)["cuda"].tolist() == ["12.10"]
 
 
+def test_a_kind_of_rows_has_its_own_columns_alone(tmp_path: Path) -> None:
+    rows = [{"what": "check", "passed": True}, {"what": "speed", "compile": False, "steps": 3}]
+    (tmp_path / "gpu.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (found,) = notebook.benchmark("gpu", tmp_path, what="speed").to_dict("records")
+    assert found == {"compile": False, "steps": 3}
+    assert len(notebook.benchmark("gpu", tmp_path)) == 2
+
+
 def test_a_benchmark_that_was_not_run_says_how_to(tmp_path: Path) -> None:
     assert notebook.benchmark("memory", tmp_path).to_dict("list") == {
         "not measured yet": ["python benchmarks/memory.py records it"]

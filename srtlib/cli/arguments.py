@@ -140,19 +140,22 @@ def mapping(texts: list[str], option: str, expected: str) -> dict[str, str]:
     return found
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """A parameter and its value, written as in YAML.
+def settings(texts: list[str]) -> dict[str, Any]:
+    """Parameters and their values, written as in YAML.
 
-    >>> setting("fields={title: 40}")
-    ('fields', {'title': 40})
+    >>> settings(["fields={title: 40}"])
+    {'fields': {'title': 40}}
     """
-    key, value = pair(text, "--set", "KEY=VALUE")
+    return {key: _value(key, text) for key, text in mapping(texts, "--set", "KEY=VALUE").items()}
+
+
+def _value(key: str, text: str) -> Any:
     try:
-        return key, read_yaml(value)
+        return read_yaml(text)
     except RecursionError:
         raise ValueError(f"--set {key}: the value is nested too deeply") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"--set {text}: the value is not valid YAML: {error}") from None
+        raise ValueError(f"--set {key}={text}: the value is not valid YAML: {error}") from None
 
 
 @contextmanager

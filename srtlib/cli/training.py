@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from srtlib.cli.arguments import Commands, Result, count, duration, mapping, setting
+from srtlib.cli.arguments import Commands, Result, count, duration, settings
 from srtlib.params import Architecture, ModelParams, load_params, parse
 from srtlib.paths import runs_root
 from srtlib.protocols import parse_cuts
@@ -113,15 +113,14 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
     dataset = _dataset(options)
     if options.interactions:
         dataset = dataset.sample_users(n_interactions=options.interactions, seed=options.seed)
-    given = mapping(options.set, "--set", "KEY=VALUE")
-    settings = dict(setting(f"{name}={value}") for name, value in given.items())
+    changes = settings(options.set)
     if options.start:
-        model, summary = _fine_tune(options, dataset, settings)
+        model, summary = _fine_tune(options, dataset, changes)
     else:
         given = {"d_model": options.d_model, "n_layers": options.n_layers}
         sizes = {**DEFAULT_SIZES, **{name: value for name, value in given.items() if value is not None}}
         architecture = parse(Architecture, sizes, "srt train")
-        recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
+        recipe = recipe_for(options.recipe, architecture, dataset, changes, options.seed, "--set")
         model, summary = trainer.train(recipe, dataset, options.runs, device=options.device)
     if distributed.rank() != 0:
         return None
@@ -130,17 +129,17 @@ def train(options: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _fine_tune(
-    options: argparse.Namespace, dataset: "Dataset", settings: dict[str, Any]
+    options: argparse.Namespace, dataset: "Dataset", changes: dict[str, Any]
 ) -> tuple["SRT", dict[str, Any]]:
     from srtlib.model.srt import SRT
     from srtlib.studies.fine_tuning import fine_tune
 
-    given = {name for name in DEFAULT_SIZES if getattr(options, name) is not None} | settings.keys()
+    given = {name for name in DEFAULT_SIZES if getattr(options, name) is not None} | changes.keys()
     if fixed := given & ModelParams.model_fields.keys():
         raise ValueError(f"{min(fixed)}: the model that is started from has it; expected training parameters")
     model = SRT.from_pretrained(options.start)
     architecture = Architecture(d_model=model.params.d_model, n_layers=model.params.n_layers)
-    recipe = recipe_for(options.recipe, architecture, dataset, settings, options.seed, "--set")
+    recipe = recipe_for(options.recipe, architecture, dataset, changes, options.seed, "--set")
     return fine_tune(model, dataset, options.runs, recipe.train, device=options.device)
 
 
