@@ -9,20 +9,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset, synthetic_world
 from srtlib.data.sentences import item_texts, sentence_vectors
+from srtlib.evaluation import judge, metrics
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, Transfer
 from srtlib.recipes import SENTENCE, recipe_for
 from srtlib.runs import summarise_effects
-from srtlib.studies.baselines import UNTRAINED, record_baseline
+from srtlib.studies.baselines import UNTRAINED, record_baseline, score_ranks, text_neighbours
 from srtlib.studies.fine_tuning import Method, fine_tune
 from srtlib.studies.recording import write_rows
-from srtlib.studies.transfer import Trials, summary_row
+from srtlib.studies.transfer import PROVENANCE, Trials, summary_row, without_cold_items
 from srtlib.training.trainer import train
 
 ENCODERS: dict[str, dict[str, Any]] = {
@@ -37,6 +39,7 @@ WORLD_ENCODERS: dict[str, dict[str, Any]] = {
     "hybrid": {"encoder": "hybrid", **WORLD_VECTORS},
 }
 ARCHITECTURE, D_FF = Architecture(d_model=256), 256  # of the released model amazon-small
+RANKINGS = {"test": False, "test_unseen": True}  # whether a user's own history is left out
 SHARE_RATE, TUNED_RATE = 3e-4, 5e-4  # on a share of the users; of a pre-trained model, on all of them
 
 
@@ -63,6 +66,40 @@ def record(
     for row in _rows(load_dataset(target), store, seeds, encoders, start):
         rows.append(row)
         write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "share", "seed"))
+    return pd.DataFrame(rows)
+
+
+def record_cold_items(
+    path: Path,
+    target: str,
+    store: Path,
+    seeds: Iterable[int] = (0,),
+    share: float = 0.1,
+    encoders: tuple[str, ...] = tuple(ENCODERS),
+    start: str = "amazon-small",
+) -> pd.DataFrame:
+    """Take a share of the items out of all that is trained on, train each encoder on the rest, and write how the test
+    targets among those items (`cold`) and among the others (`warm`) rank, as trainings end. Other rows stay.
+
+    No model knows of the cold items before it ranks them; the neighbours' whitening does. All items are ranked.
+
+    Args:
+        path, target, store, encoders, start: as for `record`.
+        seeds: of training; the cold items are the same for all.
+        share: of the items.
+
+    Returns:
+        Two rows per encoder, method and seed: `items` (cold or warm), `users`, and metrics over these users, of all
+        items (`test_`) and of new ones (`test_unseen_`).
+    """
+    whole = load_dataset(target)
+    warm, is_cold = without_cold_items(whole, share)
+    rows: list[dict[str, Any]] = []
+    for row, ranks in _judged(whole, warm.used_items(), store, seeds, encoders, start):
+        for kind, chosen in (("cold", is_cold), ("warm", ~is_cold)):
+            values = {f"{name}_{m}": v for name, r in ranks.items() for m, v in metrics(r[chosen]).items()}
+            rows.append({**row, "items": kind, "users": int(chosen.sum()), **values})
+        write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "items", "seed"))
     return pd.DataFrame(rows)
 
 
@@ -144,6 +181,33 @@ def _rows(
         tuned = _recipe(part, share, "sentence", seed, {"learning_rate": TUNED_RATE})
         _, summary = fine_tune(model, part, store, tuned.train, panel=target)
         yield _row(target, Method.FULL, start, share, seed, summary)
+
+
+def _judged(
+    whole: Dataset, warm: Dataset, store: Path, seeds: Iterable[int], encoders: tuple[str, ...], start: str
+) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Each model of `warm`, and the ranks of the test targets of `whole`, float [users], by ranking."""
+
+    def about(method: str, encoder: str, seed: int, found: Mapping[str, Any]) -> dict[str, Any]:
+        row = {"encoder": encoder, "method": str(method), "target": whole.name, "seed": seed}
+        return {**row, **{name: found[name] for name in PROVENANCE}, "dataset_fingerprint": whole.fingerprint}
+
+    def ranks(model: SRT) -> dict[str, np.ndarray]:
+        return {name: judge(model, whole, exclude_seen=unseen).ranks for name, unseen in RANKINGS.items()}
+
+    with_vectors = whole.with_vectors(sentence_vectors(item_texts(whole.catalogue)))
+    scorer, found = text_neighbours(with_vectors), record_baseline("text_neighbours", with_vectors, store)
+    by_text = {name: score_ranks(scorer, with_vectors, "test", unseen) for name, unseen in RANKINGS.items()}
+    yield about("text_neighbours", "", 0, found), by_text
+    model, on_all = SRT.from_pretrained(start), {"learning_rate": TUNED_RATE}
+    _, found = fine_tune(model, whole, store, _recipe(whole, 1.0, "sentence", 0).train, Method.ZERO_SHOT)
+    yield about(Method.ZERO_SHOT, start, 0, found), ranks(model)
+    for seed in seeds:
+        for encoder in encoders:
+            trained, found = train(_recipe(warm, 1.0, encoder, seed), warm, store)
+            yield about(Method.FROM_SCRATCH, encoder, seed, found), ranks(trained)
+        tuned, found = fine_tune(model, warm, store, _recipe(warm, 1.0, "sentence", seed, on_all).train)
+        yield about(Method.FULL, start, seed, found), ranks(tuned)
 
 
 def _before_training(model: SRT, target: Dataset) -> SRT:

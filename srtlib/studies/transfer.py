@@ -231,10 +231,7 @@ class Study(Trials):
     def cold_items(self, methods: Iterable[str] = ("full", "from_scratch", "sasrec_sampled")) -> pd.DataFrame:
         """A share of the items taken out of the target's training: test metrics on targets among them (`cold`) and
         among the others (`warm`), ranking the whole catalogue."""
-        n_cold = round(self.params.cold_share * self.target.n_items)
-        cold = np.random.default_rng(0).permutation(self.target.n_items)[:n_cold]
-        warm = self.target.without_items(cold)
-        is_cold = np.isin(self.target.targets("test"), cold)
+        warm, is_cold = without_cold_items(self.target, self.params.cold_share)
         rows = []
         for name in methods:
             if name.startswith("sasrec_"):
@@ -260,6 +257,20 @@ class Study(Trials):
         }
         for name, make in tables.items():
             write_rows(folder / f"{name}.csv", make(), ("target",))
+
+
+def without_cold_items(target: Dataset, share: float) -> tuple[Dataset, np.ndarray]:
+    """A share of the items, drawn with seed 0, taken out of a data set's interactions; the catalogue stays whole.
+
+    Args:
+        target: the data set.
+        share: of its items, from 0 to 1.
+
+    Returns:
+        The data without them, and which users of `target` have one of them as their test target, bool [users].
+    """
+    cold = np.random.default_rng(0).permutation(target.n_items)[: round(share * target.n_items)]
+    return target.without_items(cold), np.isin(target.targets("test"), cold)
 
 
 def _on_share(params: Transfer, share: float) -> dict[str, Any]:

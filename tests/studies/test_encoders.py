@@ -1,6 +1,7 @@
 """The study of encoders: a row per training, each done once; and what the book says of the recorded one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,46 @@ def test_a_row_per_training_and_none_is_done_twice(tmp_path: Path, monkeypatch: 
     again = encoders.record(path, "small", tmp_path / "runs", {0.5: 2, 1.0: 1})
     pd.testing.assert_frame_equal(again, first)
     assert fine_tuning.Method.FULL in again["method"].tolist()
+
+
+@pytest.mark.usefixtures("quick")
+def test_cold_items_are_unknown_to_whatever_learns_and_yet_ranked(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt_from: list[Dataset] = []
+
+    def spy(name: str, place: int) -> None:
+        genuine = getattr(encoders, name)
+
+        def called(*given: Any, **named: Any) -> object:
+            learnt_from.append(given[place])
+            return genuine(*given, **named)
+
+        monkeypatch.setattr(encoders, name, called)
+
+    spy("train", 1)
+    spy("fine_tune", 1)
+    path = tmp_path / "cold.csv"
+    found = encoders.record_cold_items(path, "small", tmp_path / "runs", seeds=(0, 1), share=0.2)
+    drawn = np.random.default_rng(0).permutation(dataset.n_items)[: round(0.2 * dataset.n_items)]
+    cold = set(dataset.catalogue["item_id"].iloc[drawn])
+    assert learnt_from.pop(0) is dataset  # zero-shot, which learns nothing
+    assert len(learnt_from) == 8
+    for data in learnt_from:
+        assert not cold & set(data.catalogue["item_id"])
+    is_cold = dataset.catalogue["item_id"].iloc[dataset.targets("test")].isin(cold).to_numpy()
+    users = found.set_index(["method", "encoder", "seed", "items"])["users"].unstack("items")
+    assert (len(users), set(users["cold"]), set(users["warm"])) == (10, {is_cold.sum()}, {(~is_cold).sum()})
+    assert 0 < is_cold.sum() < dataset.n_users
+    whole = encoders.record(tmp_path / "whole.csv", "small", tmp_path / "runs", {}).set_index("method")
+    for method in ("text_neighbours", "zero_shot"):  # both parts together are everybody
+        part = found[found["method"] == method]
+        for metric in ("test_ndcg@10", "test_unseen_ndcg@10"):
+            assert np.average(part[metric], weights=part["users"]) == pytest.approx(whole.loc[method, metric])
+    monkeypatch.setattr("srtlib.training.trainer.Trainer.step", None)
+    again = encoders.record_cold_items(path, "small", tmp_path / "runs", seeds=(0, 1), share=0.2)
+    pd.testing.assert_frame_equal(again, found)
+    assert len(pd.read_csv(path)) == len(found) == 20
 
 
 def test_in_worlds_words_vectors_and_both_are_carried_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
