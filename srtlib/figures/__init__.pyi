@@ -36,6 +36,6 @@ from .style import to_svg as to_svg
 from .transfer import encoders_by_share as encoders_by_share
 from .transfer import gains_by_share as gains_by_share
 from .transfer import method_ranking as method_ranking
+from .transfer import quality_by_target as quality_by_target
 from .transfer import sources_by_distance as sources_by_distance
 from .transfer import transfer_curves as transfer_curves
-from .transfer import zero_shot as zero_shot

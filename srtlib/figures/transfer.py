@@ -102,11 +102,11 @@ def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_n
 
 
 @styled
-def zero_shot(table: pd.DataFrame, y: str = "test_unseen_ndcg@10") -> Figure:
-    """What ranks each target though nothing was trained on it: a row per target, a mark per method.
+def quality_by_target(table: pd.DataFrame, y: str = "test_unseen_ndcg@10") -> Figure:
+    """Methods side by side: a row per target, a mark per method.
 
     Args:
-        table: `target`, `method`, `y`.
+        table: `target` (a data set, or a part of its items or users), `method`, `y`.
         y: a column: quality.
     """
     targets, methods = table["target"].unique(), table["method"].unique()

@@ -239,7 +239,7 @@ def every_figure() -> dict[str, Callable[[], Figure]]:
         "transfer, encoders": lambda: figures.encoders_by_share(make_encoders(), 0.04),
         "transfer, gains": lambda: figures.gains_by_share(make_gains()),
         "transfer, sources": lambda: figures.sources_by_distance(make_sources(), 0.042),
-        "transfer, zero shot": lambda: figures.zero_shot(make_unseen()),
+        "transfer, by target": lambda: figures.quality_by_target(make_unseen()),
         "transfer, shares": lambda: figures.transfer_curves(make_transfer("share"), "share", "method"),
     }
 
@@ -530,8 +530,8 @@ def test_sources_are_drawn_before_and_after_training_at_their_distance() -> None
     assert [list(line.get_ydata()) for line in lines][-1] == [0.042, 0.042]
 
 
-def test_zero_shot_draws_a_row_per_target_and_a_mark_per_method() -> None:
-    ax = figures.zero_shot(make_unseen()).axes[0]
+def test_quality_by_target_draws_a_row_per_target_and_a_mark_per_method() -> None:
+    ax = figures.quality_by_target(make_unseen()).axes[0]
     rows = {text.get_text(): tick for text, tick in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
     assert {line.get_label(): line.get_xydata().tolist() for line in ax.lines} == {
         method: [[0.01, rows["Beauty"]], [0.02, rows["Films"]]] for method in ("a", "b")
