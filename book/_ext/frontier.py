@@ -71,7 +71,7 @@ def both_recipes(ground: Ground) -> Figure:
         ground: what it is drawn on.
     """
     recorded = runs.curves(CURVES.parent)
-    default, paper = recorded[recorded["grid"].isin(GRIDS)], recorded[recorded["grid"] == "paper"]
+    default, paper = recorded[recorded["grid"].isin(GRIDS)], recorded[recorded["recipe"] == "paper"]
     figure, ax = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
     for _, run in default.groupby("run_id"):
         ax.plot(run["flops"], run["valid_ndcg@5"], color=ground.runs, linewidth=0.9)
