@@ -1,6 +1,7 @@
 """Plans from recorded runs: both laws asked about the same size and data, with the data that one has."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -141,7 +142,7 @@ EXTREMES = (1e-300, 1e-30, 1e-9, 1.0, 1e12, 1e20, 1e40, 1e90, 1e300, 0.0, -1.0, 
 def test_any_amount_is_answered_or_refused_in_one_line(recorded: tuple[Planner, pd.DataFrame], value: float) -> None:
     """Warnings are errors here: what overflows would be one."""
     laws, _ = recorded
-    asked = [{name: value} for name in ("compute", "interactions", "hours", "money")]
+    asked: list[dict[str, Any]] = [{name: value} for name in ("compute", "interactions", "hours", "money")]
     asked += [{"compute": 1e13, "interactions": value}, {"interactions": value, "size": 1e6}]
     asked += [{"interactions": 1e6, "size": value}, {"interactions": value, "size": value}]
     asked += [{"hours": value, "machine": Machine(1e90, 1.0, 1e-30)}, {"money": value, "machine": Machine(1, 1, 1e90)}]
