@@ -282,7 +282,7 @@ class Transfer(Params):
 class PublishedRuns(Params):
     """The authors' recorded runs: nothing is trained, only the intervals cost time."""
 
-    n_resamples: PositiveInt = Field(default=1000, description="bootstrap resamples behind an interval")
+    n_resamples: int = Field(default=1000, ge=2, description="bootstrap resamples behind an interval")
 
 
 class DataStudy(Params):

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 
 from srtlib import frontiers, runs
 from srtlib.figures.style import label, rounded
+from srtlib.laws.planner import OWN_END
 from srtlib.paths import project_root
 
-GRIDS = ("scaling", "corners", "seeds", "depth")  # trained by the default recipe to its own end
 CURVES = project_root() / "results" / "pool" / "curves.csv"
 TIMED = project_root() / "results" / "recipe" / "runs.csv"
 TIMES = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h"}
@@ -71,7 +71,7 @@ def both_recipes(ground: Ground) -> Figure:
         ground: what it is drawn on.
     """
     recorded = runs.curves(CURVES.parent)
-    default, paper = recorded[recorded["grid"].isin(GRIDS)], recorded[recorded["recipe"] == "paper"]
+    default, paper = recorded[recorded["grid"].isin(OWN_END)], recorded[recorded["recipe"] == "paper"]
     figure, ax = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
     for _, run in default.groupby("run_id"):
         ax.plot(run["flops"], run["valid_ndcg@5"], color=ground.runs, linewidth=0.9)

@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 from srtlib.laws.pages import with_published_laws, write_planner
-from srtlib.laws.planner import Planner, read
+from srtlib.laws.planner import OWN_END, Planner, read
 from srtlib.paths import project_root
 
-GRIDS = ("scaling", "corners", "seeds", "depth")  # trained by the default recipe to its own end
 RESULTS = project_root() / "results"
 
 
@@ -21,7 +20,7 @@ def write(path: Path) -> None:
     write_planner(
         path,
         {
-            "Ten Amazon sets, 2.7M interactions": Planner.fit(*read(RESULTS / "pool", grids=GRIDS)),
+            "Ten Amazon sets, 2.7M interactions": Planner.fit(*read(RESULTS / "pool", grids=OWN_END)),
             "Amazon Beauty, 199K interactions": Planner.fit(*read(RESULTS / "beauty_M")),
             "The authors' runs, refitted": authors,
             "The authors' runs, published laws": with_published_laws(authors),

@@ -78,14 +78,22 @@ def amount(text: str) -> float:
     return value
 
 
-def count(text: str) -> int:
-    """A whole number, at least 1, such as 500000, 500K or 5M."""
+def count(text: str, least: int = 1) -> int:
+    """A whole number, such as 500000, 500K or 5M.
+
+    Args:
+        text: as it was typed.
+        least: the smallest that is understood, else ArgumentTypeError is raised.
+
+    >>> count("5M")
+    5000000
+    """
     try:
         value = amount(text)
     except argparse.ArgumentTypeError:
         value = math.nan
-    if not math.isfinite(value) or not 1 <= value <= MOST or not math.isclose(value, round(value), rel_tol=1e-12):
-        expected = f"a whole number, 1 to {MOST:,}, such as 10 or 5M"
+    if not math.isfinite(value) or not least <= value <= MOST or not math.isclose(value, round(value), rel_tol=1e-12):
+        expected = f"a whole number, {least} to {MOST:,}, such as 10 or 5M"
         raise argparse.ArgumentTypeError(f"{text!r} is no count; expected {expected}")
     return round(value)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from srtlib.params import Architecture, ModelParams, load_params, parse
 from srtlib.paths import runs_root
 from srtlib.protocols import parse_cuts
 from srtlib.recipes import RECIPES, recipe_for
+from srtlib.runs.intervals import LEAST
 
 if TYPE_CHECKING:
     from srtlib.data.dataset import Dataset
@@ -87,7 +89,7 @@ def add_to(commands: Commands) -> None:
     )
     one.add_argument("models", nargs=2, metavar="model", help="model folders, or names that srt models lists")
     _add_judging(one)
-    one.add_argument("--resamples", type=count, default=2000, help="of the users")
+    one.add_argument("--resamples", type=partial(count, least=LEAST), default=2000, help="of the users")
 
 
 def _add_judging(one: argparse.ArgumentParser) -> None:

@@ -3,6 +3,10 @@
 Ids and text are data, never guesses: what is written is what is kept. Errors name the table and the row, from 1.
 """
 
+import ast
+import json
+import re
+import warnings
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -14,6 +18,9 @@ from srtlib.params import TEXT_FIELDS
 
 PATH = " > "  # between the steps of a path of categories
 DAY_AND_MONTH = r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})(.*)"
+STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+FLAT = rf"\[\s*(?:{STRING}(?:\s*,\s*{STRING})*)?\s*\]"  # commas throughout: what numpy writes without is not clear
+LIST_OF_STRINGS = re.compile(rf"{FLAT}|\[\s*{FLAT}(?:\s*,\s*{FLAT})*\s*\]")
 DATE_FORMAT = "the format of the dates, such as --date-format %d/%m/%Y"
 LONGEST_ID = 1_000  # characters: arrays of ids are as wide as the longest
 EXACT_DIGITS = 15  # that every float64 keeps
@@ -23,26 +30,30 @@ FILE_ORDER = "file_order"  # column of interactions: places in the file, where t
 # ---- the two tables -------------------------------------------------------------------------------------------------
 
 
-def check_items(items: pd.DataFrame, source: str = "items", of_categories: str = " ") -> pd.DataFrame:
+def check_items(items: pd.DataFrame, source: str = "items") -> pd.DataFrame:
     """item_id and the text fields of a table of items, as text, empty where unknown.
 
     Args:
         items: item_id, title and, if there are any, brand and categories, of any type (see `as_ids`, `as_text`).
         source: of the table, for errors.
-        of_categories: what joins a list of categories; other lists are joined by blanks.
+
+    A list of categories is a path, its steps joined by " > ", and so is one that stands in a cell of text as Python or
+    JSON write a list of strings: "['Art', 'Ink']". Other lists are joined by blanks.
 
     Raises ValueError for a missing column, an empty table, a missing id and a repeated one.
 
-    >>> check_items(pd.DataFrame({"item_id": [7], "title": ["Ink"]})).to_dict("records")
-    [{'item_id': '7', 'title': 'Ink', 'brand': '', 'categories': ''}]
+    >>> shelf = pd.DataFrame({"item_id": [7], "title": ["Ink"], "categories": ["['Art', 'Ink']"]})
+    >>> check_items(shelf).to_dict("records")
+    [{'item_id': '7', 'title': 'Ink', 'brand': '', 'categories': 'Art > Ink'}]
     """
     require(items, ("item_id", "title"), source)
     ids = as_ids(items["item_id"], source)
     if repeated := int(ids.duplicated().sum()):
         example = ids[ids.duplicated()].iloc[0]
         raise ValueError(f"{source}: {repeated:,} rows repeat an item_id, {example!r} among them; expected one each")
-    joints = {"categories": of_categories}
-    text = {name: as_text(items[name], joints.get(name, " ")) if name in items else "" for name in TEXT_FIELDS}
+    text = {name: as_text(items[name]) if name in items else "" for name in TEXT_FIELDS}
+    if "categories" in items:
+        text["categories"] = as_text(_lists(items["categories"]), PATH)
     return pd.DataFrame({"item_id": ids.to_numpy(dtype=object), **text}).reset_index(drop=True)
 
 
@@ -194,6 +205,26 @@ def as_numbers(column: pd.Series, source: str) -> pd.Series:
     numbers = pd.to_numeric(texts, errors="coerce").astype(float)
     _refuse(texts, (numbers.isna() & (texts != "")).to_numpy(), source, "is not a number", "numbers")
     return numbers
+
+
+def _lists(column: pd.Series) -> pd.Series:
+    """Cells of text that are lists of strings, or lists of such lists, as Python or JSON write them, as lists."""
+    if not (isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype) or column.dtype == object):
+        return column
+    return column.astype(object).map(lambda cell: _list(cell) if isinstance(cell, str) else cell)
+
+
+def _list(cell: str) -> Any:
+    text = cell.strip()
+    if not text.startswith("[") or not LIST_OF_STRINGS.fullmatch(text):
+        return cell
+    for read in (json.loads, ast.literal_eval):
+        try:
+            with warnings.catch_warnings(action="error"):  # of an escape that Python does not know
+                return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return cell
 
 
 # ---- how ------------------------------------------------------------------------------------------------------------

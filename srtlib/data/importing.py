@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from srtlib.data.cache import hashes, sha256
-from srtlib.data.columns import FILE_ORDER, PATH, as_ids, as_numbers, check_interactions, check_items
+from srtlib.data.columns import FILE_ORDER, as_ids, as_numbers, check_interactions, check_items
 from srtlib.data.loading import RECORD, assemble, check_name, check_record, in_order, read_record, write_record
 from srtlib.data.reading import read_columns, require_file
 from srtlib.params import TEXT_FIELDS
@@ -40,8 +40,8 @@ def import_data(
     """Make a data set in the data home from two files; what was imported already is not imported again.
 
     Ids arrive as they are written. Times may be numbers or dates, which become seconds (see `as_times`). Lists of
-    categories are joined by " > ", HTML entities are resolved, white space is made single blanks. Of several rows of an
-    item the last wins.
+    categories are joined by " > " (see `check_items`), HTML entities are resolved, white space is made single blanks.
+    Of several rows of an item the last wins.
 
     Args:
         interactions: file of who took what when, whose name ends as `read_table` says.
@@ -132,7 +132,7 @@ def _items(path: Path, theirs: Mapping[str, str], encoding: str) -> pd.DataFrame
     table = _read("items", path, theirs, encoding)
     table["item_id"] = as_ids(table["item_id"], str(path))
     table = table.drop_duplicates("item_id", keep="last")
-    texts = check_items(table, str(path), PATH)
+    texts = check_items(table, str(path))
     cleaned = {field: texts[field].map(_clean) for field in TEXT_FIELDS if field in table}
     return pd.DataFrame({"item_id": texts["item_id"], **cleaned})
 

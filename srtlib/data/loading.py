@@ -63,7 +63,7 @@ def load_dataset(name_or_path: str | Path, seed: int = 0, cuts: Cuts | None = No
     """
     folder = find_folder(name_or_path, seed)
     found = _checked_hashes(folder)
-    made_from = ["v2", seed, *found.values(), *([str(cuts)] if cuts else [])]
+    made_from = ["v3", seed, *found.values(), *([str(cuts)] if cuts else [])]
     key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
     def prepare(aside: Path) -> None:

@@ -17,7 +17,7 @@ Each ends in two power laws, N* = k_N C^a and D* = k_D C^b, with intervals from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from srtlib.laws.columns import CURVES, Columns
 from srtlib.laws.fitting import fit, resample_counts
 from srtlib.laws.forms import Array
 from srtlib.laws.frontiers import alike, best_per_size, check_table, ends_together, interpolate, levels, vertex
-from srtlib.laws.law import tails
+from srtlib.runs.intervals import tails
 
 PARAMS = ("k_N", "a", "k_D", "b")
 COMBINED = ("envelope", "isoflop", "planned", "parametric")
@@ -54,12 +54,17 @@ class Allocation:
     at_bound: tuple[str, ...] = ()
 
     def predict(self, C: npt.ArrayLike) -> tuple[Array, Array]:
-        """(N*, D*) at each C, in the units of the runs' columns."""
+        """(N*, D*) at each C, in the units of the runs' columns; ValueError where they leave what a float holds."""
         k_N, a, k_D, b = self.params.values()
         C = np.asarray(C, dtype=float)
         if not (np.isfinite(C) & (C > 0)).all():
             raise ValueError("compute holds values that are not positive and finite")
-        return k_N * C**a, k_D * C**b
+        with np.errstate(over="ignore", divide="ignore"):
+            N, D = k_N * C**a, k_D * C**b
+        for values in (N, D):
+            if not (np.isfinite(values) & (values > 0)).all():
+                raise ValueError(f"approach {self.approach} finds no size and data at such compute: it is too far away")
+        return N, D
 
     def band(self, C: npt.ArrayLike, level: float = 0.95) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Percentile bands of N* and D*.
@@ -75,7 +80,8 @@ class Allocation:
         bands = []
         for k, power in (("k_N", "a"), ("k_D", "b")):
             logs = np.log(self.samples[k].to_numpy())[:, None] + self.samples[power].to_numpy()[:, None] * np.log(C)
-            low, high = np.exp(np.quantile(logs, tails(level), axis=0))
+            with np.errstate(over="ignore"):
+                low, high = np.exp(np.quantile(logs, tails(level), axis=0))
             bands.append((low, high))
         return bands[0], bands[1]
 
@@ -125,7 +131,7 @@ def allocate(
     """
     if approach not in APPROACHES:
         raise ValueError(f"unknown approach {approach!r}; expected one of {', '.join(APPROACHES)}")
-    check_table(curves, astuple(columns))
+    check_table(curves, (columns.quality,), (columns.compute, columns.size, columns.data), (columns.run,))
     counts = resample_counts(curves[columns.run].nunique(), n_resamples, seed)
     if approach in ("parametric", "projected"):
         return _parametric(approach, curves, columns, counts, metric, seed)

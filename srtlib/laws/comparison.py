@@ -12,7 +12,7 @@ import pandas as pd
 from srtlib.laws.columns import CURVES, RUNS, Columns
 from srtlib.laws.fitting import fit, fit_frontier
 from srtlib.laws.frontiers import check_table, frontier
-from srtlib.laws.law import Law
+from srtlib.laws.law import Law, form_named
 
 COMPUTE_FORMS = ("log_linear", "power", "saturating_power", "sigmoid")
 DATA_FORMS = ("additive_power", "additive_power_log_data")
@@ -113,9 +113,10 @@ def compare_forms(
     Returns:
         The table of `hold_out`.
 
-    Raises ValueError where all runs lie within one decade.
+    Raises ValueError where all runs lie within one decade, and where too few lie below the top one.
     """
     below, full = curves[below_top_decade(curves, columns.compute)], frontier(curves, columns)
+    require_runs(forms, below[columns.run].nunique(), curves[columns.run].nunique(), columns.compute)
     beyond = full[full[columns.compute] > below[columns.compute].max()]
     fitted = [fit_frontier(form, below, columns, n_resamples=n_resamples, seed=seed) for form in forms]
     return hold_out(fitted, y=beyond[columns.quality], C=beyond[columns.compute])
@@ -141,10 +142,11 @@ def compare_data_forms(
     Returns:
         The table of `hold_out`.
 
-    Raises ValueError where all runs lie within one decade.
+    Raises ValueError where all runs lie within one decade, and where too few lie below the top one.
     """
     fitted_to = below_top_decade(table, columns.compute)
     below, beyond = table[fitted_to], table[~fitted_to]
+    require_runs(forms, len(below), len(table), columns.compute)
     fitted = [fit_data_law(form, below, columns, n_resamples=n_resamples, seed=seed) for form in forms]
     return hold_out(fitted, y=beyond[columns.quality], N=beyond[columns.size], D=beyond[columns.data])
 
@@ -170,12 +172,13 @@ def compare_sizes(
         The table of `hold_out` for laws fitted below the top decade of compute and tried on it, with what they call
         `size`: all parameters, either part alone, or both parts by a power each (`split_power`).
 
-    Raises ValueError where all runs lie within one decade, and where too few lie below.
+    Raises ValueError where all runs lie within one decade, and where too few lie below the top one.
     """
-    check_table(table, (columns.compute, columns.quality, columns.size, columns.data, blocks))
+    check_table(table, (columns.quality,), (columns.compute, columns.size, columns.data, blocks))
     sizes = table[columns.size].astype(float)
     parts = table.assign(N=sizes, blocks=table[blocks].astype(float), text=sizes - table[blocks])
     below = below_top_decade(parts, columns.compute)
+    require_runs(("additive_power", "split_power"), int(below.sum()), len(below), columns.compute)
     rows = []
     for size, form, names in (
         ("all parameters", "additive_power", {"N": "N"}),
@@ -214,7 +217,7 @@ def fit_data_law(
     """
     if form not in PLANNING_FORMS:
         raise ValueError(f"form {form!r} is no law of size and data; expected one of {', '.join(PLANNING_FORMS)}")
-    check_table(table, (columns.quality, columns.size, columns.data))
+    check_table(table, (columns.quality,), (columns.size, columns.data))
     y, N, D = (table[column] for column in (columns.quality, columns.size, columns.data))
     return fit(form, y=y, N=N, D=D, metric=metric, n_resamples=n_resamples, seed=seed)
 
@@ -228,10 +231,30 @@ def below_top_decade(table: pd.DataFrame, compute: str) -> pd.Series:
 
     Raises ValueError where none did: all runs lie within one decade.
     """
-    check_table(table, (compute,))
+    check_table(table, (), (compute,))
     below = table[compute] <= table[compute].max() / 10
     if not below.any():
         raise ValueError(
-            f"all runs lie within one decade of {compute}: no form can be tried on a decade held out; name one"
+            f"all runs lie within one decade of {compute}: no form can be tried on a decade held out; "
+            "expected runs over more, or the name of a form"
         )
     return below
+
+
+def require_runs(forms: Sequence[str], n_below: int, n_runs: int, compute: str) -> None:
+    """Refuse to try forms on the top decade of compute where too few runs lie below it to fit them.
+
+    Args:
+        forms: names of `FORMS`.
+        n_below: runs below the top decade.
+        n_runs: all of them.
+        compute: the column.
+
+    Raises ValueError that says how many are needed.
+    """
+    name, least = max(((form, len(form_named(form).params)) for form in forms), key=lambda pair: pair[1])
+    if n_below < least:
+        raise ValueError(
+            f"{n_below} of {n_runs} runs lie below the top decade of {compute}, on which forms are tried; "
+            f"expected at least {least}, for the parameters of {name}, or the name of a form"
+        )

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from srtlib.laws.columns import RUNS, Columns
-from srtlib.laws.comparison import below_top_decade
+from srtlib.laws.comparison import below_top_decade, require_runs
 from srtlib.laws.fitting import fit
 from srtlib.laws.frontiers import check_table
+
+LEAST = 4  # parts: one is left out, and a line through two is no finding
 
 
 def compare_covariates(
@@ -40,11 +42,16 @@ def compare_covariates(
     Raises ValueError for a part without a column, for fewer than four parts, and where all runs lie within one decade.
     """
     names = [prefix + str(part) for part in parts["part"]]
-    check_table(table, (*names, columns.size, columns.data, columns.compute))
+    check_table(table, names, (columns.size, columns.data, columns.compute))
     check_table(parts, tuple(covariates))
-    if len(parts) < 4:
-        raise ValueError(f"{len(parts)} parts are too few to leave one out and draw a line through the others")
-    quality, fitted = table[names].to_numpy(float), below_top_decade(table, columns.compute).to_numpy()
+    if len(parts) < LEAST:
+        raise ValueError(
+            f"{len(parts)} parts are too few to leave one out and draw a line through the others; "
+            f"expected at least {LEAST}"
+        )
+    below = below_top_decade(table, columns.compute)
+    require_runs(("additive_power",), int(below.sum()), len(below), columns.compute)
+    quality, fitted = table[names].to_numpy(float), below.to_numpy()
     mean = quality.mean(1)
     N, D = table[columns.size].to_numpy(float), table[columns.data].to_numpy(float)
     law = fit("additive_power", y=mean[fitted], N=N[fitted], D=D[fitted], metric=True)

@@ -12,6 +12,7 @@ import pandas as pd
 from srtlib.laws.columns import CURVES, Columns
 from srtlib.laws.fitting import fit_frontier
 from srtlib.laws.frontiers import check_table
+from srtlib.runs.intervals import check_resamples
 
 Array = npt.NDArray[np.float64]
 SLOPES = {"log_linear": ("b", np.log(10)), "power": ("a", 1.0)}  # the parameter that is the slope, and its unit
@@ -34,7 +35,7 @@ def cost_to_reach(curves: pd.DataFrame, levels: npt.ArrayLike, columns: Columns 
     [10.0, inf]
     """
     x, y, run = columns.compute, columns.quality, columns.run
-    check_table(curves, (run, x, y))
+    check_table(curves, (x, y), names=(run,))
     wanted = np.asarray(levels, dtype=float)
     rows = {}
     for name, unordered in curves[curves[x] > 0].groupby(run, sort=False):
@@ -65,7 +66,7 @@ def cost_ratios(
         levels: qualities; those that a set never reaches have no ratio (NaN).
         costs: columns of what is spent.
         columns: those of the curves.
-        n_resamples: bootstrap resamples of whole runs, of both sets.
+        n_resamples: bootstrap resamples of whole runs, of both sets, at least 2.
         seed: of the resampling.
 
     Returns:
@@ -73,7 +74,7 @@ def cost_ratios(
         its 95% interval `low`, `high` over the resamples in which both sets reach the level; NaN where fewer than half
         do.
     """
-    rng = np.random.default_rng(seed)
+    rng, n_resamples = np.random.default_rng(seed), check_resamples(n_resamples)
     rows = []
     for cost in costs:
         spent = [cost_to_reach(c, levels, replace(columns, compute=cost)).to_numpy() for c in (ours, theirs)]
@@ -81,7 +82,7 @@ def cost_ratios(
         draws = np.stack([_ratio(*(_resampled(table, rng).min(axis=0) for table in spent)) for _ in range(n_resamples)])
         for i, level in enumerate(np.asarray(levels, dtype=float)):
             found = draws[np.isfinite(draws[:, i]), i]
-            low, high = np.quantile(found, [0.025, 0.975]) if 2 * len(found) >= n_resamples > 0 else (np.nan, np.nan)
+            low, high = np.quantile(found, [0.025, 0.975]) if 2 * len(found) >= n_resamples else (np.nan, np.nan)
             ratio = float(_ratio(least[0][i], least[1][i]))
             rows.append([level, cost, least[0][i], least[1][i], ratio, low, high])
     return pd.DataFrame(rows, columns=["quality", "cost", "ours", "theirs", "ratio", "low", "high"])
@@ -107,7 +108,7 @@ def frontier_slopes(
         One row per set and form: `set`, `form`, `slope`, its 95% interval `low`, `high`, and `rmse` of the fit.
 
     >>> curves = pd.DataFrame({"run_id": list("abc"), "flops": [1.0, 10.0, 100.0], "valid_ndcg@5": [0.1, 0.2, 0.3]})
-    >>> frontier_slopes({"ours": curves}, forms=["log_linear"], n_resamples=1)["slope"].round(6).tolist()
+    >>> frontier_slopes({"ours": curves}, forms=["log_linear"], n_resamples=2)["slope"].round(6).tolist()
     [0.1]
     """
     rows = []

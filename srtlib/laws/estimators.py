@@ -19,7 +19,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,11 @@ from srtlib.laws.fitting import fit_frontier
 from srtlib.laws.forms import Array
 from srtlib.laws.frontiers import check_table
 from srtlib.laws.gains import data_for, size_enough
-from srtlib.laws.law import Law, tails
+from srtlib.laws.law import Law, amounts
 from srtlib.laws.machines import MACHINES, Machine
 from srtlib.paths import write_text
+from srtlib.runs.intervals import tails
+from srtlib.runs.tables import compute_column
 
 DECADES = 1.0  # how far beyond its runs an estimator speaks without a flag
 REACH = 3.0  # decades above which the end of an interval says only that the runs do not bound it
@@ -84,16 +86,18 @@ class ComputeEstimator:
             n_resamples: of the bootstrap.
             seed: of the bootstrap.
 
-        Raises ValueError for a missing column and for too few runs.
+        Raises ValueError for a missing column, exact FLOPs in some rows alone, and too few runs.
         """
-        check_table(curves, (*astuple(columns), "n_targets"))
+        check_table(
+            curves, (columns.quality,), (columns.compute, columns.size, columns.data, "n_targets"), (columns.run,)
+        )
         table = pd.DataFrame() if form else compare_forms(curves, columns, n_resamples=PICKING, seed=seed)
         sampling: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed}
         law = fit_frontier(form or table["form"][0], curves, columns, **sampling)
         find = partial(allocate, approach) if approach else combined
         allocation = find(curves, columns, **sampling)
         unique = find(curves, replace(columns, data="n_targets"), **sampling)
-        known = "flops" in curves and curves["flops"].notna().all()
+        known = compute_column(curves) == "flops"
         exact = float((curves["flops"] / curves[columns.compute]).median()) if known else math.nan
         return cls(law, allocation, unique, columns, exact, _records(table))
 
@@ -159,11 +163,11 @@ class ComputeEstimator:
         {'d_model': 48, 'n_layers': 1}
         """
         size, quality = self.columns.size, self.columns.quality
-        check_table(table, ("n_interactions", "d_model", "n_layers", size, quality))
+        check_table(table, (quality,), ("n_interactions", "d_model", "n_layers", size))
         largest = table[table["n_interactions"] == table["n_interactions"].max()]
         depth = int(largest.loc[largest[quality].idxmax(), "n_layers"])
         grid = largest[largest["n_layers"] == depth].sort_values(size)
-        N = float(self.allocation.predict(_positive("flops", flops))[0][0])
+        N = float(self.allocation.predict(amounts("flops", flops))[0][0])
         width = np.interp(N, grid[size], grid["d_model"])
         return {"d_model": 4 * round(float(width) / 4), "n_layers": depth}
 
@@ -179,12 +183,13 @@ class ComputeEstimator:
         if len(given) != 1:
             raise ValueError(f"a budget is one of flops, hours and money; given were {', '.join(given) or 'none'}")
         ((name, value),) = given.items()
-        amount = _positive(name, value)
+        given_amounts = amounts(name, value)
         if name == "flops":
-            return amount
+            return given_amounts
         if math.isnan(self.exact):
             raise ValueError(f"a budget in {name} needs exact FLOPs, which these runs do not tell; give it in flops")
-        return machine.flops(amount / machine.price if name == "money" else amount) / self.exact
+        hours = given_amounts / machine.price if name == "money" else given_amounts
+        return amounts(f"flops for these {name}", machine.flops(hours) / self.exact)
 
     def save(self, path: Path | str) -> None:
         """Write as JSON."""
@@ -261,13 +266,13 @@ class DataEstimator:
 
         Raises ValueError where the form leaves [0, 1].
         """
-        D, ranges = _positive("interactions", interactions), self.law.ranges
-        _positive("gain", gain)
+        D, ranges = amounts("interactions", interactions), self.law.ranges
+        amounts("gain", gain)
         params = self.law.samples
         largest_n, largest_d = ranges["N"][1], np.maximum(D, ranges["D"][1])
         enough = bounded([size_enough(self.law.params, d) for d in D], largest_n)
         spread = bounded([_quantile(size_enough(params, d), level) for d in D], largest_n)
-        sizes = np.clip(enough, *ranges["N"]) if N is None else np.broadcast_to(_positive("N", N), D.shape)
+        sizes = np.clip(enough, *ranges["N"]) if N is None else np.broadcast_to(amounts("N", N), D.shape)
         ndcg = np.atleast_1d(self.law.predict(N=sizes, D=D))
         _check_range(self.law, ndcg, [f"N = {n:.3g}, D = {d:.3g}" for n, d in zip(sizes, D, strict=True)])
         low, high = np.clip(self.law.band(level, N=sizes, D=D), 0, 1)
@@ -303,13 +308,6 @@ def bounded(values: npt.ArrayLike, known: npt.ArrayLike) -> Array:
         known: one number, or an array that broadcasts.
     """
     return np.where(np.asarray(values) > 10**REACH * np.asarray(known), np.inf, values)
-
-
-def _positive(name: str, values: npt.ArrayLike) -> Array:
-    amounts = np.atleast_1d(np.asarray(values, dtype=float))
-    if not (np.isfinite(amounts) & (amounts > 0)).all():
-        raise ValueError(f"{name} is {values!r}; expected positive, finite numbers")
-    return amounts
 
 
 def _decades_beyond(limits: tuple[float, float], values: Array) -> Array:

@@ -20,6 +20,7 @@ from srtlib.laws.forms import Array, Form
 from srtlib.laws.frontiers import envelope, interpolate
 from srtlib.laws.law import Law, form_named, log_inputs, numbers
 from srtlib.laws.solver import Problem
+from srtlib.runs.intervals import check_resamples
 
 Loss = Literal["huber", "lad", "lsq"]
 LAD_DELTA = 1e-6  # least absolute deviations, smoothed within this distance of zero
@@ -43,7 +44,10 @@ def _fit(
     if not metric and not (y > 0).all():
         raise ValueError("y holds values that are not positive, which the logarithm of a loss needs")
     if n_runs < len(form.params):
-        raise ValueError(f"{n_runs} runs cannot determine the {len(form.params)} parameters of {form.name}")
+        raise ValueError(
+            f"{n_runs} runs cannot determine the {len(form.params)} parameters of {form.name}; "
+            f"expected at least {len(form.params)} runs"
+        )
     for name, logs in x.items():
         if np.ptp(logs) == 0:
             raise ValueError(f"{name} has one value ({np.exp(logs[0]):.6g}) in all runs; {form.name} needs two")
@@ -91,16 +95,14 @@ def resample_counts(n_runs: int, n_resamples: int, seed: int) -> Array:
 
     Args:
         n_runs: how many there are, and how many each resample draws with replacement.
-        n_resamples: at least 1, else ValueError is raised.
+        n_resamples: at least 2, else ValueError is raised.
         seed: of the draws.
 
     Returns:
         Counts, (n_resamples, n_runs).
     """
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples is {n_resamples}; expected at least 1")
     shares = np.full(n_runs, 1 / n_runs)
-    return np.random.default_rng(seed).multinomial(n_runs, shares, size=n_resamples).astype(float)
+    return np.random.default_rng(seed).multinomial(n_runs, shares, size=check_resamples(n_resamples)).astype(float)
 
 
 def fit(
@@ -139,13 +141,13 @@ def fit(
         delta: where Huber turns linear: in ln y for a loss, in units of y for a metric.
         overestimates: how many times a residual counts where the law promises too much, above a metric or below a loss.
         floor: noise floor of a metric, in its units: runs below it learnt nothing and are left out.
-        n_resamples: of the bootstrap, which runs when an interval is first asked for.
+        n_resamples: of the bootstrap, at least 2, which runs when an interval is first asked for.
         seed: of the bootstrap.
 
     Where a form needs epochs over unique data, they may be given, or all data seen, D = U epochs.
 
     Raises ValueError for an unknown form or loss, a missing input, values that are not positive and finite,
-    fewer runs (above the floor) than parameters, and an input with one value only.
+    fewer runs (above the floor) than parameters, fewer than two resamples, and an input with one value only.
 
     >>> C = np.logspace(12, 18, 7)
     >>> law = fit("power", y=3.0 * C**-0.05, C=C)
@@ -153,6 +155,7 @@ def fit(
     (3.0, -0.05)
     """
     chosen = form_named(form)
+    check_resamples(n_resamples)
     values = numbers("y", y)
     x = log_inputs(chosen, {"N": N, "D": D, "C": C, "U": U, "epochs": epochs, "T": T})
     names = np.arange(len(values)) if run is None else np.asarray(run)
@@ -202,6 +205,7 @@ def fit_frontier(
     Raises ValueError for a form that needs more than C, and as `frontier` and `fit` do.
     """
     chosen = form_named(form)
+    check_resamples(n_resamples)
     if chosen.inputs != ("C",):
         raise ValueError(f"form {form} needs {', '.join(chosen.inputs)}; a frontier has C only")
     grid, values, names = interpolate(curves, columns)

@@ -65,7 +65,7 @@ class Form:
         return theta
 
     def predict(self, natural: Array, x: Inputs, sign: int) -> Array:
-        """Predictions (..., n).
+        """Predictions (..., n), infinite or NaN where a float does not hold them.
 
         Args:
             natural: parameters as the formula shows them, (..., p).
@@ -74,7 +74,8 @@ class Form:
         """
         theta = natural.copy()
         theta[..., self.log_index] = np.log(theta[..., self.log_index])
-        return self.value(theta, x, sign)[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.value(theta, x, sign)[0]
 
     def starts(self, x: Inputs, y: Array, sign: int, lower: Array, upper: Array, log: bool) -> Iterator[Array]:
         """Starting points (p,): every combination of `grid`, the linear parameters solved for by least squares.

@@ -12,30 +12,46 @@ import numpy.typing as npt
 import pandas as pd
 
 from srtlib.laws.columns import CURVES, Columns
+from srtlib.laws.law import LARGEST, SMALLEST
 
 Array = npt.NDArray[np.float64]
 SIZES = 4  # runs that end together make a parabola if they are of so many sizes
 
 
-def check_table(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse a table that lacks a column, or has numbers in one that are not finite.
+def check_table(
+    table: pd.DataFrame, numbers: Sequence[str], amounts: Sequence[str] = (), names: Sequence[str] = ()
+) -> None:
+    """Refuse a table that lacks a column that is needed, or holds something else there in some row.
 
     Args:
         table: of runs.
-        columns: those that are needed.
+        numbers: columns of finite numbers.
+        amounts: columns of positive numbers, `law.SMALLEST` to `law.LARGEST`.
+        names: columns of anything, missing nowhere.
 
-    Raises ValueError that names the column.
+    Raises ValueError that names the column, and the run where there is a column run_id.
     """
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
+    kinds = dict.fromkeys(numbers, "not finite numbers") | dict.fromkeys(names, "missing")
+    kinds |= dict.fromkeys(amounts, f"not positive numbers, {SMALLEST:.0e} to {LARGEST:.0e}")
+    if missing := [column for column in kinds if column not in table.columns]:
         raise ValueError(f"the table of runs lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
     if table.empty:
         raise ValueError("the table of runs is empty")
-    for column in columns:
+    for column, fault in kinds.items():
         if table[column].isna().all():
             raise ValueError(f"no run has a value in column {column}; expected one in every row")
-        if pd.api.types.is_numeric_dtype(table[column]) and not np.isfinite(table[column]).all():
-            raise ValueError(f"column {column} holds values that are not finite")
+        bad = table[column].isna().to_numpy() if column in names else ~_are_numbers(table[column], column in amounts)
+        if bad.any():
+            first = f", run {table['run_id'].iloc[int(bad.argmax())]} first" if "run_id" in table else ""
+            raise ValueError(
+                f"column {column} holds values that are {fault} ({bad.sum():,} of {len(bad):,} rows{first})"
+            )
+
+
+def _are_numbers(column: pd.Series, positive: bool) -> npt.NDArray[np.bool_]:
+    is_text = column.map(lambda value: isinstance(value, str))
+    values = pd.to_numeric(column.mask(is_text), errors="coerce").to_numpy(float)
+    return (values >= SMALLEST) & (values <= LARGEST) if positive else np.isfinite(values)
 
 
 def interpolate(
@@ -53,9 +69,7 @@ def interpolate(
         The grid (n,), the values (runs, n) and the runs' names in the rows' order.
     """
     x, y, run = columns.compute, value or columns.quality, columns.run
-    check_table(curves, (run, x, y))
-    if not (curves[x] > 0).all():
-        raise ValueError(f"column {x} holds values that are not positive")
+    check_table(curves, (y,), (x,), (run,))
     grid = np.unique(curves[x].to_numpy(float)) if grid is None else grid
     names, rows = [], []
     for name, curve in curves.groupby(run, sort=False):
@@ -130,7 +144,7 @@ def effective_runs(best: pd.DataFrame, columns: Columns = CURVES) -> float:
     >>> effective_runs(best)
     2.0
     """
-    check_table(best, (columns.compute, columns.run))
+    check_table(best, (), (columns.compute,), (columns.run,))
     lengths = np.append(np.diff(np.log(best[columns.compute].to_numpy(float))), 0.0)
     held = pd.Series(lengths).groupby(best[columns.run].to_numpy()).sum().to_numpy()
     return float(held.sum() ** 2 / (held**2).sum()) if held.sum() > 0 else 1.0
@@ -229,7 +243,7 @@ def isoflop(
     Source: approach 2 of Hoffmann et al. (2022), section 3.2.
     """
     x, y, run, size = columns.compute, columns.quality, columns.run, columns.size
-    check_table(curves, (run, x, y, size))
+    check_table(curves, (y,), (x, size), (run,))
     grid = levels(curves[x], budgets) if isinstance(budgets, int) else np.asarray(budgets, dtype=float)
     if not (grid.size and (np.isfinite(grid) & (grid > 0)).all()):
         raise ValueError(f"budgets is {budgets!r}; expected positive, finite amounts of {x}, or how many")
@@ -250,7 +264,7 @@ def planned_isoflop(
     Returns:
         As `isoflop`, for the budgets at which runs of at least four sizes end (`ends_together`).
     """
-    check_table(curves, (columns.run, columns.compute, columns.quality, columns.size))
+    check_table(curves, (columns.quality,), (columns.compute, columns.size), (columns.run,))
     return _parabolas_at(*ends_together(curves, columns), curves, columns, metric)
 
 

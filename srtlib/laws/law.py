@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from srtlib.laws.forms import FORMS, Array, Form
+from srtlib.runs.intervals import tails
 
+SMALLEST, LARGEST = 1e-30, 1e90  # amounts beyond which powers of them are no floats
 DERIVED: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "a": lambda p: p["beta"] / (p["alpha"] + p["beta"]),  # N* grows as C^a
     "b": lambda p: p["alpha"] / (p["alpha"] + p["beta"]),  # D* grows as C^b
@@ -104,7 +106,7 @@ class Law:
             epochs: passes over it.
             T: parameters of the table of texts, where a form tells them from N.
 
-        Raises ValueError where one is missing, or not positive and finite.
+        Raises ValueError where one is missing, or no amount (`amounts`).
         """
         inputs = {"N": N, "D": D, "C": C, "U": U, "epochs": epochs, "T": T}
         x = log_inputs(FORMS[self.form], inputs)
@@ -165,13 +167,6 @@ class Law:
         return cls(**state, resample=lambda: drawn)
 
 
-def tails(level: float) -> tuple[float, float]:
-    """The two quantiles between which the share `level` lies; raises ValueError unless it is between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
-    return (1 - level) / 2, (1 + level) / 2
-
-
 def numbers(name: str, values: Any) -> Array:
     """Values as a float array of at least one dimension.
 
@@ -185,6 +180,27 @@ def numbers(name: str, values: Any) -> Array:
         raise ValueError(f"{name} holds values that are not numbers") from None
 
 
+def amounts(name: str, values: Any) -> Array:
+    """Amounts that laws are fitted to or asked about, (n,): FLOPs, data, sizes, hours, money.
+
+    Args:
+        name: what an error calls them.
+        values: one number or more.
+
+    Raises ValueError unless all lie between `SMALLEST` and `LARGEST`.
+
+    >>> amounts("flops", 1e300)
+    Traceback (most recent call last):
+    ...
+    ValueError: flops is 1e+300; expected positive numbers, 1e-30 to 1e+90
+    """
+    found = numbers(name, values)
+    bad = ~((found >= SMALLEST) & (found <= LARGEST))
+    if bad.any():
+        raise ValueError(f"{name} is {found[bad][0]:.6g}; expected positive numbers, {SMALLEST:.0e} to {LARGEST:.0e}")
+    return found
+
+
 def log_inputs(form: Form, given: Mapping[str, Any]) -> dict[str, Array]:
     """The inputs that a form needs, as logarithms, checked, broadcast to one length (n,).
 
@@ -192,12 +208,9 @@ def log_inputs(form: Form, given: Mapping[str, Any]) -> dict[str, Array]:
         form: whose inputs are needed.
         given: inputs by letter, None where one was not given.
 
-    Raises ValueError where one is missing, not positive and finite, or of another length.
+    Raises ValueError where one is missing, no amount (`amounts`), or of another length.
     """
-    arrays = {name: numbers(name, values) for name, values in given.items() if values is not None}
-    for name, values in arrays.items():
-        if not (np.isfinite(values) & (values > 0)).all():
-            raise ValueError(f"{name} holds values that are not positive and finite")
+    arrays = {name: amounts(name, values) for name, values in given.items() if values is not None}
     if "epochs" in form.inputs and "epochs" not in arrays and {"U", "D"} <= arrays.keys():
         arrays["epochs"] = arrays["D"] / arrays["U"]
     missing = [name for name in form.inputs if name not in arrays]

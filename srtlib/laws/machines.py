@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from srtlib.laws.law import amounts
 
 UNITS = (("days", 24.0, 48.0), ("hours", 1.0, 1.5), ("minutes", 1 / 60, 1.5 / 60), ("seconds", 1 / 3600, 0.0))
 
@@ -28,8 +29,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} of a machine is {value}; expected a positive number")
+            amounts(f"{name} of a machine", value)
         if self.utilisation > 1:
             raise ValueError(f"utilisation of a machine is {self.utilisation}; expected a share of at most 1")
 

@@ -62,7 +62,7 @@ def rank_correlations(
         three evaluations. Columns: `models`, `runs`, `correlation`, and its 95% interval `low`, `high`; NaN where there
         are fewer than three runs, or evaluations, that differ.
     """
-    check_table(curves, (columns.run, columns.compute, columns.quality, loss))
+    check_table(curves, (columns.compute, columns.quality, loss), names=(columns.run,))
     ordered = curves.sort_values(columns.compute, kind="stable").groupby(columns.run, sort=False)
     ends = ordered[[loss, columns.quality]].last().to_numpy(float)
     inside = [_spearman(run.to_numpy(float)) for _, run in ordered[[loss, columns.quality]]]

@@ -9,6 +9,7 @@ holds both.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +25,11 @@ from srtlib.laws.columns import Columns
 from srtlib.laws.estimators import ComputeEstimator, DataEstimator, bounded
 from srtlib.laws.forms import Array
 from srtlib.laws.frontiers import check_table
-from srtlib.laws.law import form_named, numbers
+from srtlib.laws.law import amounts, form_named
 from srtlib.laws.machines import MACHINES, Machine
 
 RESAMPLES = 300
+OWN_END = ("scaling", "corners", "seeds", "depth")  # grids of a study whose runs the default recipe trains to their end
 ROUNDING = 1e-9  # of ranges, which laws hold as logarithms
 
 
@@ -75,7 +77,8 @@ class Planner:
         Raises ValueError where the estimators do.
         """
         columns = Columns(compute=runs.compute_column(table))
-        check_table(table, ("n_interactions", "n_targets", "n_items", "d_model", "n_layers", columns.size))
+        sizes = ("n_interactions", "n_targets", "n_items", "d_model", "n_layers", columns.size)
+        check_table(table, (columns.quality,), sizes)
         of_compute = form is not None and form_named(form).inputs == ("C",)
         sampling: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed}
         by_compute = ComputeEstimator.fit(curves, columns, form=form if of_compute else None, **sampling)
@@ -122,7 +125,7 @@ class Planner:
         estimator, law, ranges = self.by_compute, self.by_compute.law, self.ranges
         C = estimator.budget(flops, hours, money, machine)
         most = ranges["unique_targets"][1]
-        data = float(targets if targets is not None else most)
+        data = float(amounts("targets", targets)[0]) if targets is not None else most
         end = data_end(estimator.unique, data)
         used = np.minimum(C, max(end, ranges["flops"][1]))
         N, seen = estimator.allocation.predict(used)
@@ -193,7 +196,7 @@ class Planner:
         if alone and interactions is None:
             raise ValueError("a plan needs a budget (one of compute, hours and money), interactions, or both")
         of_data = {"data_form": self.by_data.law.form}
-        given = np.array([math.nan]) if interactions is None else numbers("interactions", interactions)
+        given = np.array([math.nan]) if interactions is None else amounts("interactions", interactions)
         targets = given * self.targets_per_interaction
         if alone:
             return self.data(targets, size).assign(**of_data)
@@ -278,19 +281,18 @@ def plan(
 
 
 def data_end(unique: Allocation, targets: float) -> float:
-    """Compute at which D* reaches an amount of unique targets; infinite where D* does not grow.
+    """Compute at which D* reaches an amount of unique targets; infinite where D* hardly grows.
 
     Args:
         unique: D* of unique targets.
-        targets: the amount, else ValueError is raised.
+        targets: the amount, positive.
 
     >>> data_end(Allocation("isoflop", {"k_N": 1.0, "a": 0.5, "k_D": 2.0, "b": 0.5}, pd.DataFrame(), 2, 1.0), 2e6)
     1000000000000.0
     """
-    if not (math.isfinite(targets) and targets > 0):
-        raise ValueError(f"data of {targets} unique targets; expected a positive, finite number")
     k, b = unique.params["k_D"], unique.params["b"]
-    return (targets / k) ** (1 / b) if b > 1 / 30 else math.inf
+    grows = b > 1 / 30 and math.log10(targets / k) / b < sys.float_info.max_10_exp
+    return (targets / k) ** (1 / b) if grows else math.inf
 
 
 def _outside(name: str, value: float, limits: tuple[float, float]) -> str:

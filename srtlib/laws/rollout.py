@@ -13,6 +13,7 @@ from srtlib.laws.comparison import COMPUTE_FORMS, DATA_FORMS, fit_data_law
 from srtlib.laws.fitting import fit_frontier
 from srtlib.laws.frontiers import check_table, frontier
 from srtlib.laws.law import Law
+from srtlib.runs.intervals import check_resamples
 
 POINTS = 10  # of the frontier, evenly in ln compute, that a decade is judged on
 NEAR = 1.1  # samples of users come this near to the size that was asked for: less above a decade's edge is on it
@@ -48,7 +49,8 @@ def compute_rollout(
     Raises ValueError where all runs lie within one decade.
     """
     x, y = columns.compute, columns.quality
-    check_table(curves, (x, y))
+    check_table(curves, (y,), (x,))
+    check_resamples(n_resamples)
     whole = frontier(curves, columns, metric)
 
     def decade(start: float, end: float) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -89,7 +91,8 @@ def data_rollout(
     Raises ValueError where all runs lie within one decade.
     """
     size, x, y = columns.size, columns.data, columns.quality
-    check_table(table, (size, x, y))
+    check_table(table, (y,), (size, x))
+    check_resamples(n_resamples)
 
     def decade(start: float, end: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         inside = table[(table[x] > start * NEAR) & (table[x] <= end * NEAR)]

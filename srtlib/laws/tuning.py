@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from srtlib.laws.frontiers import check_table, vertex
+from srtlib.runs.intervals import tails
 
 
 def best_settings(
@@ -34,7 +35,7 @@ def best_settings(
     >>> best_settings(runs, "learning_rate")["learning_rate"].round(6).tolist()
     [1.0]
     """
-    check_table(table, (*by, factor, metric))
+    check_table(table, (metric,), (factor,), by)
     rows = []
     for cell, part in table.groupby(list(by)):
         levels = part.groupby(factor)[metric].mean()
@@ -73,15 +74,18 @@ def power_law(
     >>> power_law(cells, "batch_size", ["n_targets"])["value"].round(4).tolist()
     [0.0625, 0.6021]
     """
-    check_table(optima, (factor, *inputs))
+    check_table(optima, (), (factor, *inputs))
     x = np.column_stack([np.ones(len(optima)), *(np.log(optima[name].to_numpy(float)) for name in inputs)])
     y = np.log(optima[factor].to_numpy(float))
     if np.linalg.matrix_rank(x) < x.shape[1]:
-        raise ValueError(f"{len(optima)} cells cannot tell {x.shape[1]} parameters apart: vary {', '.join(inputs)}")
+        raise ValueError(
+            f"{len(optima)} cells cannot tell {x.shape[1]} parameters apart: "
+            f"expected at least {x.shape[1]} that vary {', '.join(inputs)}"
+        )
     beta, freedom = np.linalg.lstsq(x, y, rcond=None)[0], len(y) - x.shape[1]
     if freedom > 0:
         variance = np.sum((y - x @ beta) ** 2) / freedom * np.diag(np.linalg.inv(x.T @ x))
-        half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
+        half = stats.t.ppf(tails(level)[1], freedom) * np.sqrt(variance)
     else:
         half = np.full(len(beta), np.nan)
     bounds = np.column_stack([beta, beta - half, beta + half])

@@ -1,4 +1,5 @@
 from . import effects as effects
+from . import intervals as intervals
 from . import published as published
 from . import store as store
 from . import tables as tables

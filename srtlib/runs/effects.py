@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from srtlib.runs.intervals import tails
+
 
 def best_runs(runs: pd.DataFrame, by: str | list[str] = "dataset", metric: str = "valid_ndcg@5") -> pd.DataFrame:
     """The best run of each group, groups in order of `n_targets`.
@@ -98,7 +100,7 @@ def summarise_effects(pairs: pd.DataFrame, by: str | list[str] = "step", level: 
 
     def summary(effect: pd.Series) -> pd.Series:
         logs, n = np.log1p(effect), len(effect)
-        half = stats.t.ppf((1 + level) / 2, n - 1) * logs.std() / np.sqrt(n) if n > 1 else np.nan
+        half = stats.t.ppf(tails(level)[1], n - 1) * logs.std() / np.sqrt(n) if n > 1 else np.nan
         low, mean, high = np.expm1([logs.mean() - half, logs.mean(), logs.mean() + half])
         return pd.Series({"pairs": n, "worse": (effect < 0).sum(), "effect": mean, "low": low, "high": high})
 
@@ -125,7 +127,7 @@ def over_seeds(table: pd.DataFrame, by: str | list[str], columns: Sequence[str],
     grouped = table.groupby(by, sort=False)
     mean, first = grouped[list(columns)].mean(), grouped[columns[0]]
     n = first.size()
-    half = stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * first.std() / np.sqrt(n)
+    half = stats.t.ppf(tails(level)[1], np.maximum(n - 1, 1)) * first.std() / np.sqrt(n)
     bounds = {"seeds": n, "low": mean[columns[0]] - half, "high": mean[columns[0]] + half}
     return pd.concat([pd.DataFrame(bounds), mean], axis=1).reset_index()
 

@@ -182,8 +182,24 @@ def one_family(table: pd.DataFrame, dataset: str | None = None) -> pd.DataFrame:
 
 
 def compute_column(table: pd.DataFrame) -> str:
-    """The column in which the runs' compute is known: exact FLOPs, else the paper's count."""
-    return "flops" if "flops" in table and table["flops"].notna().all() else "flops_paper"
+    """The column in which the runs' compute is known: exact FLOPs, else the paper's count.
+
+    Args:
+        table: of runs, or evaluations.
+
+    Raises ValueError where exact FLOPs are known in some rows and not in others: the two counts are not one scale.
+
+    >>> compute_column(pd.DataFrame({"flops": [None, None], "flops_paper": [1e12, 1e13]}))
+    'flops_paper'
+    """
+    known = table["flops"].notna() if "flops" in table else pd.Series(dtype=bool)
+    if known.any() and not known.all():
+        run = table.loc[~known, "run_id"].iloc[0] if "run_id" in table else known.index[~known][0]
+        raise ValueError(
+            f"column flops has no value in {(~known).sum():,} of {len(known):,} rows, run {run} first; expected one in "
+            "every row, or in none where flops_paper counts"
+        )
+    return "flops" if len(known) and known.all() else "flops_paper"
 
 
 def export(path: Path | str, folder: Path | str) -> None:

@@ -20,6 +20,7 @@ from srtlib.evaluation import Judgement, evaluate, judge, metrics_of_users
 from srtlib.model.average import Average
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT
+from srtlib.runs.intervals import check_resamples, tails
 from srtlib.serving.search import top_k
 
 RANKINGS = {"all items": False, "new items": True}  # -> whether the user's history is left out
@@ -94,7 +95,7 @@ def compare(
     Args:
         models: two, by name.
         dataset, split, protocol, ks, seed: as in `srtlib.evaluation.evaluate`.
-        n_resamples: of the users.
+        n_resamples: of the users, at least 2.
         level: of the interval, of percentiles.
 
     Returns:
@@ -102,10 +103,11 @@ def compare(
         second less the first), its interval `low` and `high`, and `p`, two-sided: how often resampled users say
         otherwise.
 
-    Raises ValueError unless there are two models, and what `evaluate` raises.
+    Raises ValueError unless there are two models and two resamples or more, and what `evaluate` raises.
     """
     if len(models) != 2:
         raise ValueError(f"{len(models)} models are named; expected two")
+    ends, n_resamples = tails(level), check_resamples(n_resamples)
     rows = []
     for ranking, exclude_seen in RANKINGS.items():
         first, second = (
@@ -113,11 +115,11 @@ def compare(
             for found in (judge(model, dataset, split, protocol, exclude_seen, seed) for model in models.values())
         )
         resampled = _resampled_means((second - first).to_numpy(), n_resamples, seed)
-        tails = np.minimum((resampled <= 0).mean(0), (resampled >= 0).mean(0))
-        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        otherwise = np.minimum((resampled <= 0).mean(0), (resampled >= 0).mean(0))
+        low, high = np.quantile(resampled, ends, axis=0)
         means = dict(zip(models, (first.mean().to_numpy(), second.mean().to_numpy()), strict=True))
         difference = (second - first).mean().to_numpy()
-        bounds = {"difference": difference, "low": low, "high": high, "p": np.minimum(1, 2 * tails)}
+        bounds = {"difference": difference, "low": low, "high": high, "p": np.minimum(1, 2 * otherwise)}
         rows.append(pd.DataFrame({"ranking": ranking, "metric": first.columns, **means, **bounds}))
     return pd.concat(rows, ignore_index=True)
 
@@ -206,7 +208,7 @@ def _groups(dataset: Dataset, split: Split, edges: Sequence[int]) -> Iterator[tu
 
 def _mean(values: np.ndarray, level: float) -> tuple[float, dict[str, float]]:
     """A mean over users and its interval, by the normal approximation."""
-    error = stats.norm.ppf((1 + level) / 2) * values.std() / np.sqrt(len(values))
+    error = stats.norm.ppf(tails(level)[1]) * values.std() / np.sqrt(len(values))
     return values.mean(), {"low": values.mean() - error, "high": values.mean() + error}
 
 

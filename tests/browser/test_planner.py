@@ -17,13 +17,12 @@ import pytest
 
 from srtlib.laws import pages, planner
 from srtlib.laws.machines import MACHINES
-from srtlib.laws.planner import Planner
+from srtlib.laws.planner import OWN_END, Planner
 from tests.browser.conftest import BROWSER
 
 PAGE = Path(__file__).parents[2] / "book" / "_static" / "planner"
-GRIDS = ("scaling", "corners", "seeds", "depth")
 SETS = {
-    "ten-amazon-sets-2-7m-interactions": ("results/pool", GRIDS),
+    "ten-amazon-sets-2-7m-interactions": ("results/pool", OWN_END),
     "amazon-beauty-199k-interactions": ("results/beauty_M", None),
     "the-authors-runs-refitted": ("published", None),
 }

@@ -7,7 +7,7 @@ import pytest
 
 from srtlib.cli.arguments import count
 from srtlib.cli.entry import main
-from srtlib.laws.planner import plan
+from srtlib.laws.planner import OWN_END, plan
 from srtlib.paths import project_root
 
 COMMAND = ["plan", "--runs", "results/beauty_M"]
@@ -44,8 +44,7 @@ def test_data_alone_and_machines_by_name(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_laws_are_exported_for_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "laws.json"
-    grids = ["corners", "depth", "scaling", "seeds"]
-    assert main(["plan", "--runs", "results/pool", "--grid", *grids, "--export", str(path)]) == 0
+    assert main(["plan", "--runs", "results/pool", "--grid", *OWN_END, "--export", str(path)]) == 0
     assert "56" in capsys.readouterr().out
     laws = json.loads(path.read_text())
     assert laws["runs"] == 56
@@ -67,11 +66,23 @@ def test_what_the_runs_do_not_bound_is_said_in_words(capsys: pytest.CaptureFixtu
     assert json.loads(printed)["more_high"] is None
 
 
-def test_counts_are_whole() -> None:
+@pytest.mark.parametrize("arguments", [["--compute", "1e300"], ["--hours", "1e-300"], ["--interactions", "1e300"]])
+def test_an_absurd_amount_is_refused_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*COMMAND, "--form", "log_linear", *arguments]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].endswith("expected positive numbers, 1e-30 to 1e+90")
+
+
+def test_counts_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert [count(text) for text in ("1", "1e3", "2.3M", "500K")] == [1, 1000, 2_300_000, 500_000]
     for text in ("0", "0.5", "2.7", "-1", "1e30", "nan", "many"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is no count; expected a whole number"):
             count(text)
+    for text in ("0", "1"):
+        with pytest.raises(SystemExit):
+            main(["compare", "one", "other", "--dataset", "x", "--resamples", text])
+        assert f"--resamples: '{text}' is no count; expected a whole number, 2 to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Ids and text arrive as they are written, times keep their order, whatever type their column has."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,12 +10,55 @@ import pandas as pd
 import pytest
 
 from srtlib.data.columns import as_ids, as_numbers, as_text, as_times, check_items
+from srtlib.data.reading import read_table
+
+LISTS = {  # a cell of categories as it stands in a CSV file -> what it becomes
+    "['Beauty', 'Hands']": "Beauty > Hands",
+    '["Beauty", "Hands"]': "Beauty > Hands",
+    """["Women's", 'say "hi"']""": """Women's > say "hi\"""",
+    " [ 'Beauty' ] ": "Beauty",
+    "[]": "",
+    "[['Beauty', 'Hair'], ['Home']]": "Beauty > Hair, Home",
+    '["Caf\\u00e9", "a\\/b"]': "Café > a/b",
+    "['a, b', 'c']": "a, b > c",
+    "['Beauty' 'Hands']": "['Beauty' 'Hands']",  # numpy's, which Python would read as one string
+    "['Beauty', 3]": "['Beauty', 3]",
+    "['Beauty', None]": "['Beauty', None]",
+    "[Beauty, Hands]": "[Beauty, Hands]",
+    "['Beauty', 'Hands'": "['Beauty', 'Hands'",
+    "['Beauty'], ['Hands']": "['Beauty'], ['Hands']",
+    "['a\\d']": "['a\\d']",
+    "[NEW] Beauty": "[NEW] Beauty",
+    "Beauty > Hands": "Beauty > Hands",
+    "": "",
+}
 
 GUID = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A10"
 
 
 def column(values: Any, dtype: Any = None) -> pd.Series:
     return pd.Series(values, dtype=dtype, name="item_id")
+
+
+@pytest.mark.parametrize("dtype", [object, "str", "category"])
+def test_a_list_of_categories_in_a_cell_of_text(dtype: str) -> None:
+    cells = pd.Series(list(LISTS), dtype=dtype)
+    items = pd.DataFrame({"item_id": range(len(cells)), "title": cells, "categories": cells})
+    found = check_items(items)
+    assert found["categories"].tolist() == list(LISTS.values())
+    assert found["title"].tolist() == list(LISTS)  # a title in brackets is one
+
+
+def test_lists_of_categories_are_paths_however_they_come(tmp_path: Path) -> None:
+    """What pandas writes as CSV is read as what it writes as Parquet and as JSON lines."""
+    paths = [["Beauty", "Hands"], ["Women's"], [], ['"a, b"', "c"]]
+    items = pd.DataFrame({"item_id": list("abcd"), "title": "x", "categories": paths})
+    items.to_csv(tmp_path / "items.csv", index=False)
+    items.to_parquet(tmp_path / "items.parquet")
+    items.to_json(tmp_path / "items.jsonl", orient="records", lines=True)
+    for path in tmp_path.iterdir():
+        found = check_items(read_table(path))["categories"].tolist()
+        assert found == ["Beauty > Hands", "Women's", "", '"a, b" > c']
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,10 @@ def test_bad_budgets_and_tables_are_named(
         (lambda: ComputeEstimator.fit(curves, form="cubic"), "unknown form 'cubic'"),
         (lambda: DataEstimator.fit(finished.drop(columns="n_interactions")), "lacks n_interactions"),
         (lambda: DataEstimator.fit(finished, form="sigmoid"), "'sigmoid' is no law of size and data"),
-        (lambda: DataEstimator.fit(finished[:4], form="additive_power"), "4 runs cannot determine"),
+        (
+            lambda: DataEstimator.fit(finished[:4], form="additive_power"),
+            "4 runs cannot determine the 5 .* at least 5 runs",
+        ),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):

@@ -234,9 +234,13 @@ def test_bad_input_is_named() -> None:
         ("cubic", good, "unknown form 'cubic'; expected one of log_linear"),
         ("additive_power", {**good, "N": None}, "N was not given"),
         ("additive_power", {**good, "N": np.full(20, 1e9)}, "N has one value"),
-        ("additive_power", {**good, "D": -good["D"]}, "D holds values that are not positive and finite"),
+        ("additive_power", {**good, "D": -good["D"]}, r"D is -\S+; expected positive numbers, 1e-30 to 1e\+90"),
         ("additive_power", {**good, "y": np.full(20, np.nan)}, "y holds values that are not finite"),
-        ("additive_power", {name: values[:4] for name, values in good.items()}, "4 runs cannot determine"),
+        (
+            "additive_power",
+            {name: values[:4] for name, values in good.items()},
+            "4 runs cannot determine the 5 .* at least 5 runs",
+        ),
         ("additive_power", {**good, "metric": True}, r"outside \[0, 1\]"),
         ("additive_power", {**good, "loss": "l1"}, "unknown loss 'l1'"),
         ("additive_power", {**good, "N": np.full(20, "many")}, "N holds values that are not numbers"),
@@ -250,8 +254,9 @@ def test_bad_input_is_named() -> None:
     for form, arguments, message in cases:
         with pytest.raises(ValueError, match=message):
             laws.fit(form, **arguments)
-    with pytest.raises(ValueError, match="n_resamples is 0"):
-        laws.fit("additive_power", **good, n_resamples=0).interval("E")
+    for n_resamples in (0, 1, -3, 2.5):
+        with pytest.raises(ValueError, match=f"n_resamples is {n_resamples}; expected a whole number, at least 2"):
+            laws.fit("additive_power", **good, n_resamples=n_resamples)
     with pytest.raises(ValueError, match="has no parameter 'gamma'; it has E, A"):
         laws.fit("additive_power", **good).interval("gamma")
 

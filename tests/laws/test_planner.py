@@ -1,6 +1,7 @@
 """Plans from recorded runs: both laws asked about the same size and data, with the data that one has."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,11 @@ from srtlib import runs
 from srtlib.laws import planner
 from srtlib.laws.comparison import PLANNING_FORMS
 from srtlib.laws.machines import MACHINES, Machine
-from srtlib.laws.planner import Planner
+from srtlib.laws.planner import OWN_END, Planner
 
 from .conftest import EPOCHS, ndcg
 
-GRIDS = ("scaling", "corners", "seeds", "depth")
-RECORDED = {"pool": ("results/pool", GRIDS), "beauty": ("results/beauty_M", None), "authors": ("published", None)}
+RECORDED = {"pool": ("results/pool", OWN_END), "beauty": ("results/beauty_M", None), "authors": ("published", None)}
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +135,63 @@ def test_plans_from_recorded_runs(store: Path) -> None:
     assert capped["data_form"][0] in PLANNING_FORMS
 
 
+EXTREMES = (1e-300, 1e-30, 1e-9, 1.0, 1e12, 1e20, 1e40, 1e90, 1e300, 0.0, -1.0, np.nan, np.inf, -np.inf)
+
+
+@pytest.mark.parametrize("value", EXTREMES)
+def test_any_amount_is_answered_or_refused_in_one_line(recorded: tuple[Planner, pd.DataFrame], value: float) -> None:
+    """Warnings are errors here: what overflows would be one."""
+    laws, _ = recorded
+    asked: list[dict[str, Any]] = [{name: value} for name in ("compute", "interactions", "hours", "money")]
+    asked += [{"compute": 1e13, "interactions": value}, {"interactions": value, "size": 1e6}]
+    asked += [{"interactions": 1e6, "size": value}, {"interactions": value, "size": value}]
+    asked += [{"hours": value, "machine": Machine(1e90, 1.0, 1e-30)}, {"money": value, "machine": Machine(1, 1, 1e90)}]
+    for arguments in asked:
+        try:
+            ndcg = float(laws.plan(**arguments)["ndcg"].iloc[0])
+            said = ""
+        except ValueError as error:
+            ndcg, said = np.nan, str(error)
+        assert len(said.splitlines()) == 1 or 0 <= ndcg <= 1
+        assert said or 1e-30 <= value <= 1e90
+
+
+@pytest.mark.parametrize("column", ["flops", "params_total", "n_targets", "targets_seen", "valid_ndcg@5"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, "many"])
+def test_one_bad_cell_of_a_table_is_named(
+    curves: pd.DataFrame, finished: pd.DataFrame, column: str, value: object
+) -> None:
+    """A missing number of exact FLOPs, above all, does not turn a plan to another count."""
+    run = finished["run_id"].iloc[3]
+    spoilt = [
+        table.assign(**{column: table[column].astype(object).mask(table["run_id"] == run, value).infer_objects()})
+        for table in (finished, curves)
+    ]
+    with pytest.raises(ValueError, match=rf"column {column} .*run {run} first") as error:
+        Planner.fit(*spoilt, n_resamples=5)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("column", ["flops", "params_total", "n_targets", "targets_seen"])
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-300, 1e300])
+def test_amounts_of_a_table_are_positive(
+    curves: pd.DataFrame, finished: pd.DataFrame, column: str, value: float
+) -> None:
+    spoilt = [
+        t.assign(**{column: t[column].mask(t["run_id"] == t["run_id"].iloc[3], value)}) for t in (finished, curves)
+    ]
+    with pytest.raises(ValueError, match=f"column {column} holds values that are not positive numbers"):
+        Planner.fit(*spoilt, n_resamples=5)
+
+
 def test_what_is_no_plan_is_named(store: Path, generated: Planner) -> None:
     cases = [
         (lambda: generated.plan(), "a plan needs a budget"),
         (lambda: generated.plan(1e15, hours=1), "given were flops, hours"),
         (lambda: generated.plan(1e15, [1e6, 1e7]), "interactions holds 2 numbers"),
         (lambda: generated.plan(1e15, size=1e6), "size goes with interactions alone"),
-        (lambda: generated.plan(1e15, -1), "data of -1.0 unique targets"),
+        (lambda: generated.plan(1e15, -1), "interactions is -1; expected positive numbers"),
+        (lambda: generated.budget(1e15, -1), "targets is -1; expected positive numbers"),
         (lambda: generated.budget(1.0), r"the laws give -\S+ at 1 FLOPs, outside \[0, 1\]"),
         (lambda: planner.read(store, "books"), "no run on a data set 'books'; there are toys"),
         (lambda: planner.read(store, grids=["scaling"]), "no runs of grid scaling; there are none"),

@@ -88,6 +88,10 @@ def test_differences_are_of_the_same_users(models: dict[str, SRT], dataset: Data
             assert row["low"] <= row["difference"] <= row["high"]
     with pytest.raises(ValueError, match="1 models are named; expected two"):
         judging.compare({"one": models["seed 0"]}, dataset)
+    with pytest.raises(ValueError, match="n_resamples is 1; expected a whole number, at least 2"):
+        judging.compare(models, dataset, n_resamples=1)
+    with pytest.raises(ValueError, match="level is 1; expected"):
+        judging.compare(models, dataset, level=1)
     with pytest.raises(ValueError, match=r"ks are \[0\]; expected whole numbers, 1 at least"):
         judging.assess(models["seed 0"], dataset, ks=[0])
 
