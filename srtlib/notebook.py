@@ -63,7 +63,7 @@ UNBOUNDED = "no bound"
 COUNTS = {"params", "N", "D", "more", "tokens", "bytes", "peak", "catalogue"}
 NAMES = {  # columns of names that a program gave
     "approach", "at_bound", "at_the_edge", "benchmark", "cost", "data", "dataset", "encoder", "estimator", "form",
-    "law", "method", "metric", "parameter", "set", "source", "statistic", "target", "variation",
+    "law", "method", "metric", "parameter", "set", "source", "starts_from", "statistic", "target", "variation",
 }  # fmt: skip
 
 
