@@ -17,8 +17,14 @@ CONDITIONS = ("machine", "threads", "load", "python", "torch", "commit", "date")
 HEADINGS = {
     **{name: text.replace("training compute", "compute").removesuffix(", all items") for name, text in LABELS.items()},
     "C": "compute [FLOP]",
+    "compile": "compiled",
+    "copy_bytes_per_s": "copying [byte/s]",
+    "cuda": "CUDA",
+    "d_ff": "feed-forward width",
     "catalogue_bytes": "its arrays [byte]",
     "cpu_s": "processor time [s]",
+    "ewc_lambda": "EWC λ",
+    "extrapolated": "flagged",
     "flops_paper": "the paper's count [FLOP]",
     "flops_per_step": "FLOP per step",
     "hours": "time",
@@ -27,6 +33,7 @@ HEADINGS = {
     "test_hr@5": "test HR@5",
     "test_unseen_hr@10": "test HR@10, new items",
     "item_popularity_p50": "popularity, median",
+    "metadata_not_json": "metadata that is not JSON",
     "n_items": "items",
     "n_users": "users",
     "params_non_embedding": "without embeddings",
@@ -34,7 +41,14 @@ HEADINGS = {
     "ndcg@5": "NDCG@5",
     "ndcg@10": "NDCG@10",
     "peak_bytes": "peak memory [byte]",
+    "numpy": "NumPy",
+    "peers_numpy": "their NumPy",
+    "peers_torch": "their PyTorch",
     "popularity_ndcg@10": "NDCG@10 of the most popular",
+    "pretraining_epochs": "epochs of pre-training",
+    "python": "Python",
+    "recbole": "RecBole",
+    "rectools": "RecTools",
     "rmse": "RMSE",
     "rmse_held_out": "RMSE, held out",
     "sequence_length_max": "longest sequence",
@@ -43,15 +57,34 @@ HEADINGS = {
     "source_valid_ndcg@10": "the source's validation NDCG@10",
     "matmul_flops_per_s": "its best product [FLOP/s]",
     "targets_per_s": "targets/s",
+    "torch": "PyTorch",
 }
+UNBOUNDED = "no bound"
 COUNTS = {"params", "N", "D", "more", "tokens", "bytes", "peak", "catalogue"}
 NAMES = {  # columns of names that a program gave
-    "benchmark", "cost", "dataset", "encoder", "estimator", "form", "law", "method", "parameter", "set", "source",
-    "statistic", "target",
+    "approach", "at_bound", "at_the_edge", "benchmark", "cost", "data", "dataset", "encoder", "estimator", "form",
+    "law", "method", "metric", "parameter", "set", "source", "starts_from", "statistic", "target", "variation",
 }  # fmt: skip
 
 
-def readable(table: pd.DataFrame, level: str = "", percent: Sequence[str] = ()) -> pd.DataFrame:
+class Readable(pd.DataFrame):
+    """A table of texts, as `readable` makes it; its HTML says which columns hold words: these keep left."""
+
+    def _repr_html_(self) -> str:
+        """The class `words-i` stands for the i-th column, that of the rows' names being the first.
+
+        >>> "dataframe words-2" in Readable({"title": ["MUG"], "low": ["no bound"]}, index=["12349"])._repr_html_()
+        True
+        """
+        columns = [self.iloc[:, i].tolist() for i in range(self.shape[1])]
+        return self.to_html(classes=[f"words-{i}" for i, texts in enumerate(columns, start=2) if _are_words(texts)])
+
+
+def _are_words(texts: Sequence[str]) -> bool:
+    return any(text[:1].isalpha() for text in texts if text != UNBOUNDED)
+
+
+def readable(table: pd.DataFrame, level: str = "", percent: Sequence[str] = ()) -> Readable:
     """A table for readers: words for the names of columns, numbers to three digits, the first column in bold.
 
     Args:
@@ -76,9 +109,9 @@ def readable(table: pd.DataFrame, level: str = "", percent: Sequence[str] = ()) 
     if table.columns.name is None:
         shown = _with_intervals(shown).rename(columns=_words)
         shown.columns.name, shown.index.name = shown.index.name, None
-        return shown.loc[:, (shown != "").any()]
+        return Readable(shown.loc[:, (shown != "").any()])
     names = [_words(name) if isinstance(name, str) else _heading(name) for name in table.columns]
-    return shown.set_axis(pd.Index(names, name=_words(level or table.columns.name)), axis=1)
+    return Readable(shown.set_axis(pd.Index(names, name=_words(level or table.columns.name)), axis=1))
 
 
 def _heading(number: object) -> str:
@@ -115,8 +148,8 @@ def _text(value: object, column: str, percent: bool = False) -> str:
 
     >>> _text(0.043, "hours"), _text(3e-7, "N_low"), _text("amazon_beauty_2014", "set"), _text(-1e-5, "effect", True)
     ('2.58 minutes', '< 1', 'beauty 2014', '0.0%')
-    >>> [_text(v, "x") for v in (0.123456, 12345, 1.5e-9, float("inf"), float("nan"), 0.0, None)]
-    ['0.123', '12,345', '1.5 × 10⁻⁹', 'no bound', '–', '0', '–']
+    >>> [_text(v, "x") for v in (-0.123456, 12345, 1.5e-9, float("inf"), float("nan"), 0.0, None)]
+    ['−0.123', '12,345', '1.50 × 10⁻⁹', 'no bound', '–', '0', '–']
     """
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
@@ -125,28 +158,52 @@ def _text(value: object, column: str, percent: bool = False) -> str:
     if isinstance(value, pd.Timestamp):
         return value.date().isoformat()
     if not isinstance(value, int | float | np.number):
-        return _words(value) if column in NAMES else str(value)
+        return ", ".join(map(_words, str(value).split(", "))) if column in NAMES else str(value)
     if column == "hours":
         return in_words(float(value))
     if percent:
-        return f"{100 * value:.3g}%" if column == "share" else f"{value:.1%}".replace("-0.0%", "0.0%")
-    return _number(float(value), isinstance(value, int | np.integer), column)
+        written = f"{100 * value:.3g}%" if column == "share" else f"{value:.1%}".replace("-0.0%", "0.0%")
+    else:
+        written = _number(float(value), isinstance(value, int | np.integer), column)
+    return written.replace("-", "\N{MINUS SIGN}")
 
 
 def _number(number: float, whole: bool, column: str) -> str:
     if np.isinf(number):
-        return "no bound"
+        return UNBOUNDED
     if column.split("_")[0] in COUNTS and 0 < number < 1e15:
         return short(number) if number >= 1 else "< 1"
     if (whole and abs(number) < 1e9) or number == 0:
         return f"{number:,.0f}"
-    if 1e-4 <= abs(number) < 1e6:
+    if 1e-4 <= abs(number) < 1e7:
         return f"{float(f'{number:.3g}'):,.0f}" if abs(number) >= 100 else f"{number:#.3g}"
+    return scientific(number)
+
+
+def scientific(number: float) -> str:
+    """Three digits and a power of ten, as tables have them.
+
+    >>> scientific(3.7131e11)
+    '3.71 × 10¹¹'
+    """
     mantissa, power = f"{number:.2e}".split("e")
-    return f"{float(mantissa):g} × 10{str(int(power)).translate(_RAISED)}"
+    return f"{mantissa} × 10{str(int(power)).translate(_RAISED)}"
 
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def checks(claims: Mapping[str, object]) -> str:
+    """Which claims hold, a line each.
+
+    Args:
+        claims: a truth value for each.
+
+    >>> print(checks({"NDCG@5 grows with data": True, "depth helps": False}))
+    Holds: NDCG@5 grows with data.
+    Does not hold: depth helps.
+    """
+    return "\n".join(f"{'Holds' if holds else 'Does not hold'}: {claim}." for claim, holds in claims.items())
 
 
 def check_parameters(namespace: Mapping[str, object], *known: str) -> None:
@@ -239,7 +296,7 @@ def conditions(names: Sequence[str], folder: str | Path = "") -> pd.DataFrame:
 def _read(path: Path, what: str = "") -> pd.DataFrame:
     lines = [line for line in path.read_text().splitlines() if not what or json.loads(line)["what"] == what]
     text = dict.fromkeys(("machine", "python", "torch", "numpy", "cuda", "commit"), "str")  # 5544499, and 3.10 no 3.1
-    return pd.read_json(StringIO("\n".join(lines)), lines=True, dtype=text)
+    return pd.read_json(StringIO("\n".join(lines)), lines=True, dtype={**text, "load": "float"})
 
 
 def _recorded(name: str, folder: str | Path) -> Path:

@@ -367,7 +367,7 @@ def read_yaml(text: str) -> Any:
 
 
 def load_params(size: str, folder: Path | None = None) -> SizeParams:
-    """Read params/<size>.yaml, or a file of your own that is written like it.
+    """Read `params/<size>.yaml`, or a file of your own that is written like it.
 
     Args:
         size: S, M, L or XL; or the path of a .yaml file.

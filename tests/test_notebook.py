@@ -36,6 +36,12 @@ def test_conditions_are_as_they_were_written(tmp_path: Path, commit: str) -> Non
     assert notebook.benchmark("speed", tmp_path)["cuda"].tolist() == ["12.10"]
 
 
+def test_a_load_without_decimals_is_written_as_the_others(tmp_path: Path) -> None:
+    for name, load in (("speed", 2), ("memory", 2.25)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"load": load, "machine": "a"}))
+    assert notebook.readable(notebook.conditions(["speed", "memory"], tmp_path))["load"].tolist() == ["2.00", "2.25"]
+
+
 def test_a_kind_of_rows_has_its_own_columns_alone(tmp_path: Path) -> None:
     rows = [{"what": "check", "passed": True}, {"what": "speed", "compile": False, "steps": 3}]
     (tmp_path / "gpu.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -73,14 +79,42 @@ def test_a_readable_table_has_words_and_three_digits() -> None:
     assert shown.columns.name == "form"
     assert shown.to_dict("index") == {
         "log-linear": {
-            "training targets": "1,234,567", "parameters": "10.8M", "compute [FLOP]": "5.32 × 10¹²", "effect": "-24.8%",
-            "test NDCG@5": "0.0300", "interval": "-30.0% to -20.0%", "N": "1M", "N, interval": "900K to 2M",
+            "training targets": "1,234,567", "parameters": "10.8M", "compute [FLOP]": "5.32 × 10¹²", "effect": "−24.8%",
+            "test NDCG@5": "0.0300", "interval": "−30.0% to −20.0%", "N": "1M", "N, interval": "900K to 2M",
         },
         "sigmoid": {
             "training targets": "8", "parameters": "300", "compute [FLOP]": "no bound", "effect": "–",
             "test NDCG@5": "0.000123", "interval": "–", "N": "2M", "N, interval": "1 to no bound",
         },
     }  # fmt: skip
+
+
+def test_words_keep_left_and_numbers_right() -> None:
+    table = pd.DataFrame(
+        {
+            "form": ["power", "sigmoid"],
+            "method": ["full", "zero_shot"],
+            "effect": [-0.1, np.inf],
+            "low": [0.1, 0.2],
+            "high": [np.inf, 0.3],
+            "at_bound": ["", "A, alpha"],
+            "hours": [0.5, 2.0],
+            "D": [1e3, 2e6],
+            "passed": [True, False],
+        }
+    )
+    shown = notebook.readable(table)
+    classes = shown._repr_html_().partition('class="')[2].partition('"')[0].split()
+    assert {shown.columns[int(name.split("-")[1]) - 2] for name in classes[1:]} == {"method", "at bound", "passed"}
+    assert shown["at bound"].tolist() == ["", "A, α"]
+
+
+def test_no_number_has_a_hyphen_for_a_minus() -> None:
+    numbers = [-1e-9, -0.5, -3, -2e12, float("-inf"), np.nan]
+    rows = pd.DataFrame({"x": range(6), "share": numbers, "n_layers": numbers, "N": numbers, "effect": numbers})
+    shown = notebook.readable(rows, percent=["share", "effect"])
+    assert "-" not in "".join(shown.to_numpy().ravel())
+    assert shown["layers"].tolist() == ["−1.00 × 10⁻⁹", "−0.500", "−3.00", "−2.00 × 10¹²", "no bound", "–"]
 
 
 def test_a_readable_pivot_table_names_both_of_its_sides() -> None:

@@ -13,7 +13,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.path import Path as Outline
 
 ROOT = Path(__file__).resolve().parents[2]
-WIDTH, HEIGHT, GAP, RISE = 1.3, 0.45, 0.25, 1.0  # of a box, between boxes, from row to row
+WIDTH, HEIGHT, GAP, RISE = 1.5, 0.45, 0.25, 1.0  # of a box, between boxes, from row to row
 PACKAGE, MODULE = "#dbe7f3", "#f6f6f6"
 
 

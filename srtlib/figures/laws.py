@@ -131,7 +131,7 @@ def estimator_curves(
 
 def _draw_laws(ax: Axes, curves: pd.DataFrame, x: str, y: str, kind: str) -> None:
     for i, (name, curve) in enumerate(curves.sort_values(x).groupby(kind, sort=False)):
-        text = str(name)
+        text = words(str(name))
         if {"low", "high"} <= set(curve) and curve["low"].notna().any():
             ax.fill_between(curve[x], curve["low"], curve["high"], color=kind_tint(i), alpha=0.2, linewidth=0)
             text += " (band: 95%)"

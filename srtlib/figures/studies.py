@@ -68,7 +68,7 @@ def recipes_compared(
         for _, run in curves[curves[kind] == name].sort_values(x).groupby("run_id", sort=False):
             ax.plot(run[x], run[y], color=tint, linewidth=0.7, alpha=0.3)
             ax.plot(run[x].iloc[-1], run[y].iloc[-1], MARKERS[i], color=tint, markersize=3, alpha=0.5)
-        text = f"recipe {name}" if kind == "recipe" else str(name)
+        text = f"recipe {name}" if kind == "recipe" else words(str(name))
         if slopes is not None:
             slope, low, high = slopes.set_index("set").loc[name, ["slope", "low", "high"]].astype(float)
             text += f":\n{slope:+.4f} per decade\n(95%: {low:.4f} to {high:.4f})"
@@ -202,7 +202,7 @@ def variations(summary: pd.DataFrame, metric: str = "NDCG@10") -> Figure:
             ax.plot(summary.loc[chosen, "effect"], rows[chosen], marker, color=tint, markersize=7, label=name)
     ax.axvline(0, color=INK, linewidth=1)
     ax.set(xlabel=f"change of validation {metric}", ylim=(len(summary) - 0.5, -0.5))
-    ax.set_yticks(rows, summary["variation"])
+    ax.set_yticks(rows, summary["variation"].map(words))
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     legend_above(figure)
@@ -281,7 +281,6 @@ def _by_group(table: pd.DataFrame, kind: str, y: str) -> tuple[Figure, list[Axes
             look = {"color": kind_tint(i), "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)]}
             ax.errorbar(x, rows[y], error, label=f"{name} (bar: 95%)", capsize=3, **look)
         ax.set_xticks(range(len(groups)), groups["least"].map(short))
-        ax.tick_params(axis="x", labelsize=11)
         ax.set(xlabel=title)
     legend_above(figure, named_in(axes[0]))
     return figure, list(axes)

@@ -50,13 +50,18 @@ LABELS = {
     "pretrain_interactions": "interactions of pre-training",
     "share": "share of the target's users",
 }
-#: What readers call what a program has another name for; other names lose their underscores, data sets `amazon_`.
+#: What readers call what a program has another name for; other names lose their underscores, data sets `amazon_`, and
+#: an x between spaces is a multiplication sign.
 WORDS = {
+    "4000 negatives": "4,000 negatives",
     "additive_power_log_data": "additive power, ln D",
     "alpha": "α",
     "beta": "β",
     "co_occurrence": "co-occurrence",
     "ewc": "EWC",
+    "gpu": "GPU",
+    "in-batch negatives and 1000 drawn": "in-batch negatives and 1,000 drawn",
+    "isoflop": "isoFLOP",
     "kappa": "κ",
     "log_linear": "log-linear",
     "sasrec_full": "SASRec, full softmax",
@@ -84,6 +89,7 @@ INK, GREY, HALO = "#222222", "#888888", "#bdbdbd"
 ACCENT = sns.color_palette("colorblind")[3]
 VIRIDIS = ListedColormap(sns.color_palette("viridis", 256)[:185])  # to green: what follows fades on white
 KINDS = [tuple(0.88 * part for part in sns.color_palette("colorblind")[i]) for i in (0, 1, 2, 4, 5, 7, 9)]
+LINE = 0.075  # of type beside an axis, as a share of it
 MARKERS, DASHES = "osD^vPX", ("-", "--", ":", "-.")
 
 
@@ -131,12 +137,12 @@ def label(column: str) -> str:
 
 
 def words(name: str) -> str:
-    """What a reader calls a method, a law, a coefficient or a data set.
+    """What a reader calls a method, a law, a coefficient, a variation or a data set.
 
-    >>> words("ewc"), words("saturating_power"), words("amazon_beauty_2014"), words("amazon-10M")
-    ('EWC', 'saturating power', 'beauty 2014', 'amazon-10M')
+    >>> words("ewc"), words("saturating_power"), words("amazon_beauty_2014"), words("amazon-10M"), words("batch x 2")
+    ('EWC', 'saturating power', 'beauty 2014', 'amazon-10M', 'batch × 2')
     """
-    return WORDS.get(name, name.removeprefix("amazon_").replace("_", " "))
+    return WORDS.get(name, name.removeprefix("amazon_").replace("_", " ").replace(" x ", " \N{MULTIPLICATION SIGN} "))
 
 
 def short(value: float) -> str:
@@ -278,7 +284,8 @@ def short_ticks(ax: Axes) -> None:
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, str, Any]]) -> None:
-    """Names beside the right edge, each at the height where its line ends, moved apart where they would overlap.
+    """Names beside the right edge, each at the height where its line ends, moved apart where they would overlap, and
+    none above the axes.
 
     Args:
         ax: what is drawn, with its final limits of y.
@@ -286,10 +293,10 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, str, Any]]) -> None:
     """
     to_share = ax.transData + ax.transAxes.inverted()
     ordered = sorted(ends, key=lambda end: end[0])
-    heights = [to_share.transform((ax.get_xlim()[1], y))[1] for y, _, _ in ordered]
-    place = -1.0
-    for height, (_, name, tint) in zip(heights, ordered, strict=True):
-        place = max(height, place + 0.075)
+    lines = LINE * np.arange(len(ordered))
+    heights = np.array([to_share.transform((ax.get_xlim()[1], y))[1] for y, _, _ in ordered])
+    apart = np.maximum.accumulate(heights - lines) + lines
+    for place, (_, name, tint) in zip(np.minimum(apart, 1 - lines[::-1]), ordered, strict=True):
         ax.annotate(name, (1, place), (4, 0), "axes fraction", "offset points", color=as_ink(tint), va="center")
 
 

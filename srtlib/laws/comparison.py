@@ -24,7 +24,8 @@ def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level:
 
     Args:
         laws: by the name that the table calls them.
-        published: coefficients by parameter; NaN stands where one is not among them.
+        published: coefficients by parameter; NaN stands for a law that has other parameters, since equal letters of
+            two forms do not mean the same.
         level: of the intervals.
 
     Returns:
@@ -34,9 +35,10 @@ def coefficients(laws: Mapping[str, Law], published: Mapping[str, float], level:
     """
     rows = []
     for name, law in laws.items():
+        known = published if law.params.keys() == published.keys() else {}
         for parameter, value in law.params.items():
             low, high = law.interval(parameter, level)
-            row = {"law": name, "parameter": parameter, "published": published.get(parameter, np.nan)}
+            row = {"law": name, "parameter": parameter, "published": known.get(parameter, np.nan)}
             rows.append({**row, "fitted": value, "low": low, "high": high, "at_bound": parameter in law.at_bound})
             rows[-1]["converged"] = law.share_converged
     return pd.DataFrame(rows)

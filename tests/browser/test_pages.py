@@ -65,6 +65,26 @@ def test_no_page_is_wider_than_a_phone(page: Browser) -> None:
     assert page.run("document.documentElement.scrollWidth") <= PHONE
 
 
+def test_columns_of_words_keep_left_and_numbers_right(page: Browser) -> None:
+    page.show()
+    misplaced = """[...document.querySelectorAll('table.dataframe')].flatMap(table =>
+        [...table.querySelectorAll('td')].filter(cell => {
+            const words = table.classList.contains(`words-${cell.cellIndex + 1}`)
+            return getComputedStyle(cell).textAlign != (words ? 'left' : 'right')
+        }).map(cell => cell.textContent))"""
+    assert page.run(misplaced) == []
+
+
+def test_the_names_of_rows_stay_on_a_phone(page: Browser) -> None:
+    page.show(width=PHONE)
+    moved = """[...document.querySelectorAll('.text_html:has(table.dataframe)')].filter(box => {
+        const name = box.querySelector('tbody th')
+        box.scrollLeft = 40
+        return name && box.offsetParent && name.getBoundingClientRect().left < box.getBoundingClientRect().left
+    }).length"""
+    assert page.run(moved) == 0
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("_static/")])  # those stand in a page
 def test_a_page_opens_from_a_server_without_complaint(page: str, browser: Browser, server: str) -> None:
     browser.open(f"{server}/{page}")

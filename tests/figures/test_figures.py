@@ -160,7 +160,7 @@ def make_losses() -> pd.DataFrame:
 
 
 def make_variations() -> pd.DataFrame:
-    table = pd.DataFrame({"variation": ["cosine scores", "dropout 0.4", "no dropout"], "effect": [0.36, -0.06, 0.01]})
+    table = pd.DataFrame({"variation": ["cosine scores", "dropout 0.4", "batch x 2"], "effect": [0.36, -0.06, 0.01]})
     return table.assign(pairs=[3, 1, 1], low=[0.3, np.nan, np.nan], high=[0.4, np.nan, np.nan])
 
 
@@ -400,10 +400,18 @@ def test_data_scaling_draws_law_and_runs_of_each_width() -> None:
     assert [text.get_text() for text in ax.texts] == [f"width {width}" for width in (32, 64, 128, 256)]
     heights = [text.xy[1] for text in ax.texts]
     assert (np.diff(heights) >= 0.07).all()
+    assert max(heights) <= 1
     drawn = [tuple(line.get_ydata()) for line in ax.lines]
     for _, group in points.groupby("d_model"):
         assert tuple(group["valid_ndcg@5"]) in drawn
         assert tuple(group["predicted"]) in drawn
+
+
+def test_names_of_lines_that_end_together_at_the_top_stay_beside_the_axes() -> None:
+    points = make_points().assign(**{"valid_ndcg@5": 0.1})
+    heights = [text.xy[1] for text in figures.data_scaling(points).axes[0].texts]
+    assert (np.diff(heights) >= 0.07).all()
+    assert heights[-1] <= 1
 
 
 def test_agreement_lies_on_the_diagonal_and_kinds_differ_in_shape() -> None:
@@ -576,7 +584,7 @@ def test_rollout_marks_what_the_band_held_and_what_could_not_be_fitted() -> None
 
 def test_variations_stand_in_order_and_single_seeds_apart() -> None:
     ax = figures.variations(make_variations()).axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["cosine scores", "no dropout", "dropout 0.4"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["cosine scores", "batch × 2", "dropout 0.4"]
     several, single = ax.lines[:2]
     assert several.get_xdata().tolist() == [0.36]
     assert sorted(single.get_xdata()) == [-0.06, 0.01]

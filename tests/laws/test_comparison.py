@@ -18,14 +18,18 @@ def law() -> Law:
 
 
 def test_coefficients_stand_beside_the_published_ones(law: Law) -> None:
-    table = comparison.coefficients({"ours": law}, {"b": 0.012}).set_index("parameter")
+    table = comparison.coefficients({"ours": law}, {"a": -0.2, "b": 0.012}).set_index("parameter")
     assert table.index.tolist() == ["a", "b"]
-    assert np.isnan(table.loc["a", "published"])
     row = table.loc["b"]
     assert (row["law"], row["published"], row["fitted"]) == ("ours", 0.012, law.params["b"])
     assert (row["low"], row["high"]) == law.interval("b")
     assert row["low"] < 0.01 < row["high"]
     assert not row["at_bound"]
+
+
+def test_coefficients_of_another_form_are_not_comparable(law: Law) -> None:
+    for published in ({"b": 0.012}, {"a": 1.0, "b": 0.012, "beta": 0.3}):
+        assert comparison.coefficients({"ours": law}, published)["published"].isna().all()
 
 
 def test_predictions_carry_the_band(law: Law) -> None:

@@ -1,7 +1,9 @@
-"""Figures and headings of the book: a figure has an address, a caption and an alt text; no heading stands twice."""
+"""The book as it is read: a figure has an address, a caption and an alt text; tables and outputs are for readers; no
+heading stands twice."""
 
 import re
 from collections import Counter
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from srtlib.paths import project_root
 
 BOOK = project_root() / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+STYLE = (BOOK / "_static" / "pages.css").read_text(encoding="utf-8")
 IMAGES = {"image/svg+xml", "image/png"}
 PAGES = [*NOTEBOOKS, *sorted(BOOK.glob("*.md"))]
 
@@ -75,6 +78,54 @@ def test_no_stored_table_prints_six_zeros(path: Path) -> None:
     for output in outputs(path):
         shown = output.get("data", {}).get("text/plain", "") + output.get("text", "")
         assert not re.findall(r".*\d\.\d*0{5,}\d?\b.*|.*\d\.\d{5,}e[+-]\d\d.*", shown)
+
+
+def tables(path: Path) -> list[tuple[Any, str, list[list[str]]]]:
+    """Cell, HTML and the texts of each row of every stored table."""
+    found = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if page := output.get("data", {}).get("text/html", ""):
+                rows = re.findall(r"<tr>(.*?)</tr>", page.partition("<tbody>")[2], flags=re.DOTALL)
+                found.append((cell, page, [list(map(unescape, re.findall(r"<t[hd]>(.*?)</t[hd]>", r))) for r in rows]))
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_words_of_a_stored_table_keep_left_and_numbers_right(path: Path) -> None:
+    for _, page, rows in tables(path):
+        words = {
+            f"words-{i}"
+            for i, column in enumerate(list(zip(*rows, strict=True))[1:], start=2)
+            if any(text[:1].isalpha() for text in column if text != "no bound")
+        }
+        assert set(re.findall(r"words-\d+", page)) == words, rows
+        assert all(f".{name} tr" in STYLE for name in words)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_long_table_is_folded(path: Path) -> None:
+    for cell, _, rows in tables(path):
+        assert len(rows) < 20 or "hide-cell" in cell.metadata["tags"], cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_stored_output_shows_a_value_of_the_program(path: Path) -> None:
+    """A claim holds or does not, and a list is told."""
+    for output in outputs(path):
+        shown = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+        assert not re.findall(r"\b(?:True|False|None|nan)\b|^\[|\d[eE]\+\d", shown), shown
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_signs_are_those_of_mathematics(path: Path) -> None:
+    """No hyphen for a minus, no letter for a multiplication sign, in prose, captions and tables."""
+    said = prose(path)
+    if path.suffix == ".ipynb":
+        said += "\n".join(["", *(cell.metadata["mystnb"]["figure"]["caption"] for cell in figure_cells(path)), ""])
+        said += "\n".join(text for _, _, rows in tables(path) for row in rows for text in row)
+    said = re.sub(r"`[^`]*`|\$[^$]*\$", "", said)
+    assert not re.findall(r".*(?:^|[\s(\[|])-\d.*|.*\w x \d.*|.*[<>]=.*", said, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
