@@ -106,7 +106,8 @@ class Own:
             targets += self.made.step(self.epoch)
             if at.batch == len(self.epoch):
                 at.epoch, at.batch = at.epoch + 1, 0
-                self.epoch = self.made.epoch()
+                if at.epoch < self.made.params.epochs:
+                    self.epoch = self.made.epoch()
         return spend(self.spent, {"targets": targets, "cpu_s": time.process_time() - cpu})
 
     def ranks(self, dataset: Dataset) -> np.ndarray:
