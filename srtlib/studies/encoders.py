@@ -15,7 +15,7 @@ import pandas as pd
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset, synthetic_world
 from srtlib.data.sentences import item_texts, sentence_vectors
-from srtlib.evaluation import judge, metrics
+from srtlib.evaluation import judge, metrics, metrics_of_users
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, Transfer
@@ -23,6 +23,7 @@ from srtlib.recipes import SENTENCE, recipe_for
 from srtlib.runs import summarise_effects
 from srtlib.studies.baselines import UNTRAINED, record_baseline, score_ranks, text_neighbours
 from srtlib.studies.fine_tuning import Method, fine_tune
+from srtlib.studies.judging import mean_over_users
 from srtlib.studies.recording import write_rows
 from srtlib.studies.transfer import PROVENANCE, Trials, summary_row, without_cold_items
 from srtlib.training.trainer import train
@@ -90,15 +91,21 @@ def record_cold_items(
 
     Returns:
         Two rows per encoder, method and seed: `items` (cold or warm), `users`, and metrics over these users, of all
-        items (`test_`) and of new ones (`test_unseen_`).
+        items (`test_`) and of new ones (`test_unseen_`); of the latter's NDCG@10 the `difference` from the neighbours'
+        and its 95% interval `low` and `high`, paired over the users.
     """
     whole = load_dataset(target)
     warm, is_cold = without_cold_items(whole, share)
     rows: list[dict[str, Any]] = []
+    neighbours: np.ndarray | None = None
     for row, ranks in _judged(whole, warm.used_items(), store, seeds, encoders, start):
+        own = metrics_of_users(ranks["test_unseen"])["ndcg@10"]
+        neighbours = own if neighbours is None else neighbours
         for kind, chosen in (("cold", is_cold), ("warm", ~is_cold)):
             values = {f"{name}_{m}": v for name, r in ranks.items() for m, v in metrics(r[chosen]).items()}
-            rows.append({**row, "items": kind, "users": int(chosen.sum()), **values})
+            difference, bounds = mean_over_users((own - neighbours)[chosen])
+            more = {"items": kind, "users": int(chosen.sum()), "difference": difference, **bounds}
+            rows.append({**row, **more, **values})
         write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "items", "seed"))
     return pd.DataFrame(rows)
 

@@ -150,7 +150,7 @@ def by_group(
         for ranking in RANKINGS:
             values = _ndcg_of_users([model], dataset, split, ranking, k)
             for group, mask in _groups(dataset, split, edges):
-                mean, bounds = _mean(values[mask], level)
+                mean, bounds = mean_over_users(values[mask], level)
                 rows.append({"model": name, "ranking": ranking, **group, "ndcg": mean, **bounds})
     return pd.DataFrame(rows)
 
@@ -179,7 +179,7 @@ def difference_by_group(
     for ranking in RANKINGS:
         one, other = (_ndcg_of_users(models, dataset, split, ranking, k) for models in (first, second))
         for group, mask in _groups(dataset, split, edges):
-            difference, bounds = _mean((other - one)[mask], level)
+            difference, bounds = mean_over_users((other - one)[mask], level)
             means = {"first": one[mask].mean(), "second": other[mask].mean(), "difference": difference}
             rows.append({"ranking": ranking, **group, **means, **bounds})
     return pd.DataFrame(rows)
@@ -206,12 +206,6 @@ def _groups(dataset: Dataset, split: Split, edges: Sequence[int]) -> Iterator[tu
                 yield {"by": by, "least": least, "most": most, "users": int(mask.sum())}, mask
 
 
-def _mean(values: np.ndarray, level: float) -> tuple[float, dict[str, float]]:
-    """A mean over users and its interval, by the normal approximation."""
-    error = stats.norm.ppf(tails(level)[1]) * values.std() / np.sqrt(len(values))
-    return values.mean(), {"low": values.mean() - error, "high": values.mean() + error}
-
-
 def _spread(model: SRT, dataset: Dataset, split: Split, ks: Sequence[int], exclude_seen: bool) -> dict[str, float]:
     """coverage@k and popularity@k of what all users are offered."""
     counts = torch.from_numpy(np.array(dataset.train_counts))
@@ -229,6 +223,20 @@ def _spread(model: SRT, dataset: Dataset, split: Split, ks: Sequence[int], exclu
         found[f"coverage@{k}"] = float((first < min(k, depth)).double().mean())
         found[f"popularity@{k}"] = float(taken[:k].sum() / offered[:k].sum())
     return found
+
+
+def mean_over_users(values: np.ndarray, level: float = 0.95) -> tuple[float, dict[str, float]]:
+    """A mean over users and its interval, `low` and `high`, by the normal approximation.
+
+    Args:
+        values: float [users], such as differences of two models.
+        level: of the interval.
+
+    >>> mean_over_users(np.array([1.0, 1.0]))[1]["low"]
+    1.0
+    """
+    error = stats.norm.ppf(tails(level)[1]) * values.std() / np.sqrt(len(values))
+    return float(values.mean()), {"low": float(values.mean() - error), "high": float(values.mean() + error)}
 
 
 def best_weight(

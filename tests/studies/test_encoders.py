@@ -80,6 +80,11 @@ def test_cold_items_are_unknown_to_whatever_learns_and_yet_ranked(
         part = found[found["method"] == method]
         for metric in ("test_ndcg@10", "test_unseen_ndcg@10"):
             assert np.average(part[metric], weights=part["users"]) == pytest.approx(whole.loc[method, metric])
+    level = found[found["method"] == "text_neighbours"].set_index("items")["test_unseen_ndcg@10"]
+    more = found["test_unseen_ndcg@10"] - found["items"].map(level)
+    np.testing.assert_allclose(found["difference"], more, atol=1e-12)
+    assert (found["low"] <= found["difference"]).all()
+    assert (found["difference"] <= found["high"]).all()
     monkeypatch.setattr("srtlib.training.trainer.Trainer.step", None)
     again = encoders.record_cold_items(path, "small", tmp_path / "runs", seeds=(0, 1), share=0.2)
     pd.testing.assert_frame_equal(again, found)
@@ -193,3 +198,23 @@ def test_what_the_book_says_of_the_gains() -> None:
     same = same[same["encoder"] == "amazon-small"]
     assert same["best"].eq("sentence").all()
     assert same["effect"].round(2).tolist() == [-0.1, -0.05, -0.09, -0.08, -0.04, -0.1, -0.03]
+
+
+def test_what_the_book_says_of_cold_items() -> None:
+    """What learns loses on cold targets and gains on warm ones, and no interval holds zero."""
+    table = pd.read_csv(project_root() / "results" / "transfer" / "cold_sentences.csv", dtype={"commit": str})
+    assert table.groupby("items")["users"].unique().map(list).to_dict() == {"cold": [2367], "warm": [19996]}
+    new = table.assign(name=table["method"].where(table["method"] != "from_scratch", table["encoder"]))
+    new = new.pivot(index="name", columns="items", values=["test_unseen_ndcg@10", "difference", "low", "high"])
+    found = {name: tuple(row) for name, row in new["test_unseen_ndcg@10"].round(4).iterrows()}
+    assert found == {
+        "text_neighbours": (0.0470, 0.0418), "zero_shot": (0.0434, 0.0367), "words": (0.0360, 0.0625),
+        "sentence": (0.0293, 0.0567), "hybrid": (0.0298, 0.0611), "full": (0.0316, 0.0525),
+    }  # fmt: skip
+    learnt = new.loc[["words", "sentence", "hybrid", "full"]]
+    assert (learnt["high", "cold"] < 0).all()
+    assert (learnt["low", "warm"] > 0).all()
+    assert learnt["difference", "cold"].round(3).tolist() == [-0.011, -0.018, -0.017, -0.015]
+    assert learnt["difference", "warm"].round(3).tolist() == [0.021, 0.015, 0.019, 0.011]
+    lost = learnt["difference", "cold"] / found["text_neighbours"][0]
+    assert lost.between(-0.38, -0.23).all()
