@@ -29,7 +29,8 @@ def method_ranking(table: pd.DataFrame, y: str = "test_ndcg@10", ours: tuple[str
         part = table[table["method"].isin(ours) == chosen]
         ax.hlines(part.index, part["low"], part["high"], color=tint, linewidth=3, alpha=0.5)
         ax.plot(part[y], part.index, marker, color=tint, markersize=8, label=name)
-    ax.plot([], [], color=GREY, linewidth=3, alpha=0.5, label="95% interval")
+    if _has_interval(table):
+        ax.plot([], [], color=GREY, linewidth=3, alpha=0.5, label="95% interval")
     ax.set(xlabel=label(y), ylim=(-0.6, len(table) - 0.4), xlim=(0, None))
     ax.set_yticks(table.index, table["method"].map(words))
     legend_above(figure)
@@ -64,7 +65,7 @@ def transfer_curves(
         if baseline is not None:
             for level in baseline.loc[baseline[kind] == name, y]:
                 ax.axhline(level, color=kind_tint(i), linewidth=1.2, linestyle=":", label=f"{name}, from scratch")
-    if {"low", "high"} <= set(table):
+    if _has_interval(table):
         ax.fill_between([], [], color=GREY, alpha=0.3, linewidth=0, label="95% interval")
     ax.set(xscale="log", xlabel=label(x), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     log_ticks(ax)
@@ -91,7 +92,8 @@ def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_n
         ax.plot(
             curve["share"], curve[y], color=kind_tint(i), marker=MARKERS[i], linestyle=DASHES[i % 4], label=str(name)
         )
-    ax.fill_between([], [], color=GREY, alpha=0.3, linewidth=0, label="95% interval")
+    if _has_interval(table):
+        ax.fill_between([], [], color=GREY, alpha=0.3, linewidth=0, label="95% interval")
     ax.axhline(level, color=GREY, linewidth=2, linestyle=":", label="neighbours by text, nothing trained")
     ax.set(xscale="log", xlabel=label("share"), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     ax.set_xticks(sorted(table["share"].unique()))
@@ -175,3 +177,8 @@ def sources_by_distance(table: pd.DataFrame, level: float, y: str = "test_unseen
     ax.set(xlabel="distance of the source's mean title", ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     legend_above(figure)
     return figure
+
+
+def _has_interval(table: pd.DataFrame) -> bool:
+    """Whether any row has one, which the legend then names: one seed has none."""
+    return {"low", "high"} <= set(table) and bool(table[["low", "high"]].notna().all(axis=1).any())

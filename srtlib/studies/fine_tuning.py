@@ -219,7 +219,7 @@ def diagonal_fisher(model: SRT, source: Dataset, params: TrainParams, n_examples
         source: whose training part gives the examples.
         params: the objective and the negatives.
         n_examples: how many, at most.
-        seed: of which ones.
+        seed: of which ones, and of their negatives.
     """
     generator = torch.Generator().manual_seed(seed)
     objective = Objective(model, model.features(source), source.n_items, params)
@@ -229,13 +229,15 @@ def diagonal_fisher(model: SRT, source: Dataset, params: TrainParams, n_examples
     n_examples = min(n_examples, len(epoch))
     fisher = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     model.eval()
-    for i in range(n_examples):
-        batch = epoch.batch(i)
-        loss, _ = objective(batch, *objective.draw(sampler, batch.targets))
-        gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
-        for square, gradient in zip(fisher.values(), gradients, strict=True):
-            if gradient is not None:
-                square.addcmul_(gradient, gradient, value=1 / n_examples)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # the negatives
+        for i in range(n_examples):
+            batch = epoch.batch(i)
+            loss, _ = objective(batch, *objective.draw(sampler, batch.targets))
+            gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+            for square, gradient in zip(fisher.values(), gradients, strict=True):
+                if gradient is not None:
+                    square.addcmul_(gradient, gradient, value=1 / n_examples)
     return fisher
 
 

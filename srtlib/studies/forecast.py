@@ -59,12 +59,13 @@ def flops_per_target(recipe: Recipe, dataset: Dataset) -> float:
     """
     trainer = Trainer(recipe, dataset, dataset, Path("nowhere"), None, None, torch.device("cpu"))
     epoch, targets, flops = trainer.epoch(), 0, 0
-    for i in range(min(1, len(epoch) - 1), min(STEPS, len(epoch))):
-        torch.manual_seed(mixed_seed(recipe.train.seed, i, 2))  # the negatives of that step
-        batch = epoch.batch(i)
-        negatives, _ = trainer.loss.draw(trainer.sampler, batch.targets)
-        targets += len(batch.targets)
-        flops += training_flops(recipe.model, trainer.loss.shape(batch, negatives))
+    with torch.random.fork_rng(devices=[]):
+        for i in range(min(1, len(epoch) - 1), min(STEPS, len(epoch))):
+            torch.manual_seed(mixed_seed(recipe.train.seed, i, 2))  # the negatives of that step
+            batch = epoch.batch(i)
+            negatives, _ = trainer.loss.draw(trainer.sampler, batch.targets)
+            targets += len(batch.targets)
+            flops += training_flops(recipe.model, trainer.loss.shape(batch, negatives))
     return flops / targets
 
 

@@ -546,6 +546,20 @@ def test_quality_by_target_draws_a_row_per_target_and_a_mark_per_method() -> Non
     }
 
 
+@pytest.mark.parametrize("draw", ["ranking", "curves", "encoders"])
+def test_an_interval_is_named_where_one_is_drawn(draw: str) -> None:
+    table = {"ranking": make_methods(), "curves": make_transfer("share"), "encoders": make_encoders()}[draw]
+    figure_of: dict[str, Callable[[pd.DataFrame], Figure]] = {
+        "ranking": figures.method_ranking,
+        "curves": lambda table: figures.transfer_curves(table, "share", "method"),
+        "encoders": lambda table: figures.encoders_by_share(table, 0.04),
+    }
+    for one_seed in (False, True):
+        shown = table.assign(low=np.nan, high=np.nan) if one_seed else table
+        legend = figure_of[draw](shown).legends[0]
+        assert ("95% interval" in [text.get_text() for text in legend.get_texts()]) == (not one_seed)
+
+
 def test_transfer_curves_draw_each_kind_and_its_level_from_scratch() -> None:
     table = make_transfer("pretrain_interactions")
     ax = figures.transfer_curves(table, "pretrain_interactions", "method", baseline=make_methods()).axes[0]

@@ -108,6 +108,21 @@ def test_a_method_moves_what_it_trains_and_nothing_else(
     assert moved(pretrained, SRT.from_pretrained(run / "model")) == trained
 
 
+@pytest.mark.parametrize("method", list(Method))
+def test_a_method_gives_the_same_weights_whatever_was_drawn_before(
+    method: Method, pretrained: SRT, dataset: Dataset, other: Dataset, tmp_path: Path
+) -> None:
+    models, draws = [], []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        next_draw = torch.random.get_rng_state()
+        options = FineTuning(epochs_per_layer=1, fisher_examples=5, ewc_lambda=1e6)
+        models.append(fine_tune(pretrained, other, tmp_path / str(seed), TUNE, method, options, source=dataset)[0])
+        draws.append(torch.equal(torch.random.get_rng_state(), next_draw))
+    assert not moved(*models)
+    assert draws == [True, True], "the caller's draws are left alone"
+
+
 def test_progressive_unfreezes_from_the_top_with_the_item_encoder_last() -> None:
     rate = learning_rates(Method.PROGRESSIVE, 3, FineTuning(epochs_per_layer=2, layer_decay=0.5))
     parts = ["final_norm", "blocks.2", "blocks.1", "blocks.0", "positions", "encoder.project", "encoder.tables"]

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from srtlib import runs
 from srtlib.params import Scaling
@@ -43,7 +44,9 @@ def test_flops_per_target_are_those_of_a_whole_run(folder: str, tmp_path: Path, 
     for experiment in scaling_experiments(study, folder):
         sample, panel = experiment.data()
         _, summary = train(experiment.recipe, sample, tmp_path, panel=panel, progress_bar=False)
+        before = torch.random.get_rng_state()
         found = forecast.flops_per_target(experiment.recipe, sample)
+        assert torch.equal(torch.random.get_rng_state(), before), "the caller's draws are left alone"
         assert found == pytest.approx(summary["flops"] / summary["targets_seen"], rel=0.2)
 
 
