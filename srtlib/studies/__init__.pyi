@@ -6,6 +6,7 @@ from . import forecast as forecast
 from . import judging as judging
 from . import processes as processes
 from . import ray_cluster as ray_cluster
+from . import pretraining as pretraining
 from . import recording as recording
 from . import releasing as releasing
 from . import sources as sources

@@ -1,0 +1,78 @@
+"""The study of pre-training: whether a larger source, or a wider model, ranks a catalogue better that it has never
+seen (claim 6 of the paper, with nothing trained on the target).
+
+Models start as the neighbours by sentence vectors. Every training is a run of the store, so that a study that was
+interrupted goes on where it was.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from srtlib.data.dataset import Dataset, concatenate
+from srtlib.data.loading import load_dataset
+from srtlib.data.sentences import item_texts, sentence_vectors
+from srtlib.model.making import new_model
+from srtlib.params import Architecture
+from srtlib.recipes import recipe_for
+from srtlib.studies.baselines import record_baseline
+from srtlib.studies.fine_tuning import Method, fine_tune
+from srtlib.studies.recording import write_rows
+from srtlib.studies.transfer import summary_row
+from srtlib.training.trainer import train
+
+WIDTHS = (64, 128, 256)
+SETTINGS = {"epochs": 6, "eval_every": 2, "learning_rate": 3e-4}
+PANEL, JUDGED = 2_000, 5_000  # users: of the source, for its best checkpoint; of the target
+
+
+def record(
+    path: Path, sources: Sequence[str], target: str, store: Path, sizes: Sequence[int], widths: Sequence[int] = WIDTHS
+) -> pd.DataFrame:
+    """Run the study of one target and write its table, row by row as trainings end. Other rows stay.
+
+    Rows: the neighbours by the target's own vectors; for each size of the source and width of the model `untrained`
+    (its whitening alone) and `zero_shot`. Columns: `d_model`, `source_interactions`, `source_users`, `source_items`, of
+    a training `source_valid_ndcg@10`, and those of `summary_row`.
+
+    Args:
+        path: of a CSV file.
+        sources: names of the data sets that are learnt from as one, without the target's users.
+        target: name of the data set, 5,000 of whose users are judged.
+        store: of the runs.
+        sizes: interactions of the source: nested samples of its users.
+        widths: of the models, which have one layer.
+    """
+    rows: list[dict[str, Any]] = []
+    for row in _rows(sources, load_dataset(target), store, sizes, widths):
+        rows.append(row)
+        write_rows(path, pd.DataFrame(rows), ("target", "method", "source_interactions", "d_model"))
+    return pd.DataFrame(rows)
+
+
+def _rows(
+    sources: Sequence[str], target: Dataset, store: Path, sizes: Sequence[int], widths: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    judged = target.panel(JUDGED)
+    vectors = sentence_vectors(item_texts(target.catalogue))
+    neighbours = record_baseline("text_neighbours", judged.with_vectors(vectors), store)
+    yield summary_row(judged, "text_neighbours", 0, neighbours)
+    whole = concatenate([load_dataset(name).without_users(target) for name in sources])
+    for size in sizes:
+        source = whole.sample_users(n_interactions=size).used_items()
+        about = {
+            "source_interactions": source.n_interactions,
+            "source_users": source.n_users,
+            "source_items": source.n_items,
+        }
+        for width in widths:
+            settings = {**SETTINGS, "d_ff": width}
+            recipe = recipe_for("sentence", Architecture(d_model=width), source, settings, 0, "pretraining")
+            _, found = fine_tune(new_model(recipe.model, source), judged, store, recipe.train, Method.ZERO_SHOT)
+            yield {"d_model": width, **about, **summary_row(judged, "untrained", 0, found)}
+            model, learnt = train(recipe, source, store, source.panel(PANEL))
+            _, found = fine_tune(model, judged, store, recipe.train, Method.ZERO_SHOT)
+            of_source = {"source_valid_ndcg@10": learnt["valid"]["ndcg@10"]}
+            yield {"d_model": width, **about, **of_source, **summary_row(judged, Method.ZERO_SHOT, 0, found)}

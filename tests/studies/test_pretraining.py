@@ -1,0 +1,44 @@
+"""The study of pre-training: nested samples of the source by widths, each trained once, judged on what is unseen."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from srtlib.data.dataset import Dataset
+from srtlib.data.loading import build_dataset
+from srtlib.studies import pretraining
+
+
+def test_a_row_per_size_and_width_before_and_after_and_none_is_trained_twice(
+    dataset: Dataset,
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    log, items = tables
+    number = log["user_id"].str[1:].astype(int)
+    users = np.where(number < 10, "u", "x") + number.astype(str)  # ten users of the target
+    other = build_dataset(
+        log.assign(user_id=users, item_id="o" + log["item_id"]), items.assign(item_id="o" + items["item_id"]), "other"
+    )
+    monkeypatch.setattr(pretraining, "load_dataset", {"small": dataset, "other": other}.__getitem__)
+    monkeypatch.setattr(pretraining, "SETTINGS", {**pretraining.SETTINGS, "n_negatives": 16, "whiten_dim": 16})
+    path, sizes = tmp_path / "table.csv", [150, 400]
+    given = path, ["other"], "small", tmp_path / "runs", sizes, (4, 8)
+    found = pretraining.record(*given)
+    assert found["method"].tolist() == ["text_neighbours", *["untrained", "zero_shot"] * 4]
+    learnt = found.iloc[1:]
+    assert learnt["d_model"].tolist() == [4, 4, 8, 8] * 2
+    alone = other.without_users(dataset)
+    for size, part in zip(sizes, (learnt.iloc[:4], learnt.iloc[4:]), strict=True):
+        sample = alone.sample_users(n_interactions=size)
+        assert set(part["source_users"]) == {sample.n_users}
+        assert set(part["source_interactions"]) == {sample.n_interactions}
+    assert found["target"].eq("small").all()
+    assert found["test_unseen_ndcg@10"].between(0, 1).all()
+    monkeypatch.setattr("srtlib.training.trainer.Trainer.step", None)
+    pd.testing.assert_frame_equal(pretraining.record(*given), found)
+    assert len(pd.read_csv(path)) == len(found)
