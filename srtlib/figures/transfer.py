@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -39,7 +40,12 @@ def method_ranking(table: pd.DataFrame, y: str = "test_ndcg@10", ours: tuple[str
 
 @styled
 def transfer_curves(
-    table: pd.DataFrame, x: str, kind: str, y: str = "test_ndcg@10", baseline: pd.DataFrame | None = None
+    table: pd.DataFrame,
+    x: str,
+    kind: str,
+    y: str = "test_ndcg@10",
+    baseline: pd.DataFrame | None = None,
+    level: float | None = None,
 ) -> Figure:
     """Quality on the target against the size of something, a line per kind, with its interval where there is one.
 
@@ -49,6 +55,7 @@ def transfer_curves(
         kind: a column whose values get a line each.
         y: a column: quality.
         baseline: `kind` and `y` of what has no `x`: a thin level line in the kind's colour, "<kind>, from scratch".
+        level: quality of the neighbours by text: a thick level line.
     """
     figure, ax = plt.subplots()
     for i, (name, curve) in enumerate(table.sort_values(x).groupby(kind)):
@@ -63,10 +70,12 @@ def transfer_curves(
             label=words(str(name)),
         )
         if baseline is not None:
-            for level in baseline.loc[baseline[kind] == name, y]:
-                ax.axhline(level, color=kind_tint(i), linewidth=1.2, linestyle=":", label=f"{name}, from scratch")
+            for own in baseline.loc[baseline[kind] == name, y]:
+                ax.axhline(own, color=kind_tint(i), linewidth=1.2, linestyle=":", label=f"{name}, from scratch")
     if _has_interval(table):
         ax.fill_between([], [], color=GREY, alpha=0.3, linewidth=0, label="95% interval")
+    if level is not None:
+        _draw_neighbours(ax, level)
     ax.set(xscale="log", xlabel=label(x), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     log_ticks(ax)
     if x == "share":
@@ -94,7 +103,7 @@ def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_n
         )
     if _has_interval(table):
         ax.fill_between([], [], color=GREY, alpha=0.3, linewidth=0, label="95% interval")
-    ax.axhline(level, color=GREY, linewidth=2, linestyle=":", label="neighbours by text, nothing trained")
+    _draw_neighbours(ax, level)
     ax.set(xscale="log", xlabel=label("share"), ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     ax.set_xticks(sorted(table["share"].unique()))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -177,6 +186,10 @@ def sources_by_distance(table: pd.DataFrame, level: float, y: str = "test_unseen
     ax.set(xlabel="distance of the source's mean title", ylabel=label(y), ylim=(0, 1.06 * ax.dataLim.ymax))
     legend_above(figure)
     return figure
+
+
+def _draw_neighbours(ax: Axes, level: float) -> None:
+    ax.axhline(level, color=GREY, linewidth=2, linestyle=":", label="neighbours by text, nothing trained")
 
 
 def _has_interval(table: pd.DataFrame) -> bool:

@@ -4,9 +4,9 @@ from . import experiments as experiments
 from . import fine_tuning as fine_tuning
 from . import forecast as forecast
 from . import judging as judging
+from . import pretraining as pretraining
 from . import processes as processes
 from . import ray_cluster as ray_cluster
-from . import pretraining as pretraining
 from . import recording as recording
 from . import releasing as releasing
 from . import sources as sources

@@ -566,6 +566,8 @@ def test_transfer_curves_draw_each_kind_and_its_level_from_scratch() -> None:
     levels = {line.get_label(): set(line.get_ydata()) for line in ax.lines}
     assert levels["full, from scratch"] == {0.05}
     assert levels["full"] == set(table.loc[table["method"] == "full", "test_ndcg@10"])
+    level = figures.transfer_curves(table, "pretrain_interactions", "method", level=0.04).axes[0].lines[-1]
+    assert (set(level.get_ydata()), level.get_label()) == ({0.04}, "neighbours by text, nothing trained")
 
 
 def test_recipes_are_drawn_run_by_run_with_frontiers_slopes_and_ratios() -> None:
