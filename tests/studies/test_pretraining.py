@@ -8,6 +8,7 @@ import pytest
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
+from srtlib.paths import project_root
 from srtlib.studies import pretraining
 
 
@@ -42,3 +43,20 @@ def test_a_row_per_size_and_width_before_and_after_and_none_is_trained_twice(
     monkeypatch.setattr("srtlib.training.trainer.Trainer.step", None)
     pd.testing.assert_frame_equal(pretraining.record(*given), found)
     assert len(pd.read_csv(path)) == len(found)
+
+
+def test_what_the_book_says_of_larger_sources() -> None:
+    """Every training takes away, and more interactions do not mend it."""
+    table = pd.read_csv(project_root() / "results" / "transfer" / "pretraining_sentences.csv", dtype={"commit": str})
+    assert table["test_unseen_ndcg@10"].iloc[0].round(4) == 0.0426
+    found = table.iloc[1:].pivot(
+        index=["d_model", "source_interactions"], columns="method", values="test_unseen_ndcg@10"
+    )
+    assert len(found) == 9
+    lost = 1 - found["zero_shot"] / found["untrained"]
+    assert lost.between(0.03, 0.125).all()
+    assert found["zero_shot"].loc[256].round(4).tolist() == [0.0361, 0.0339, 0.0353]
+    largest = found.xs(found.index.levels[1].max(), level="source_interactions").round(3)
+    assert largest["zero_shot"].tolist() == [0.028, 0.032, 0.035]
+    assert largest["untrained"].tolist() == [0.032, 0.036, 0.038]
+    assert found["untrained"].max() < 0.0426
