@@ -52,13 +52,14 @@ def transfer_curves(
     Args:
         table: `x`, `y`, `kind` and, where several seeds were run, `low` and `high`.
         x: a column: size of something.
-        kind: a column whose values get a line each.
+        kind: a column whose values get a line each, in the order of the table.
         y: a column: quality.
         baseline: `kind` and `y` of what has no `x`: a thin level line in the kind's colour, "<kind>, from scratch".
         level: quality of the neighbours by text: a thick level line.
     """
     figure, ax = plt.subplots()
-    for i, (name, curve) in enumerate(table.sort_values(x).groupby(kind)):
+    for i, (name, curve) in enumerate(table.groupby(kind, sort=False)):
+        curve = curve.sort_values(x)
         if {"low", "high"} <= set(curve):
             ax.fill_between(curve[x], curve["low"], curve["high"], color=kind_tint(i), alpha=0.2, linewidth=0)
         ax.plot(

@@ -14,18 +14,15 @@ import pandas as pd
 from srtlib.data.dataset import Dataset, concatenate
 from srtlib.data.loading import load_dataset
 from srtlib.data.sentences import item_texts, sentence_vectors
-from srtlib.model.making import new_model
 from srtlib.params import Architecture
 from srtlib.recipes import recipe_for
 from srtlib.studies.baselines import record_baseline
-from srtlib.studies.fine_tuning import Method, fine_tune
 from srtlib.studies.recording import write_rows
+from srtlib.studies.sources import JUDGED, unseen_after, unseen_before
 from srtlib.studies.transfer import summary_row
-from srtlib.training.trainer import train
 
 WIDTHS = (64, 128, 256)
 SETTINGS = {"epochs": 6, "eval_every": 2, "learning_rate": 3e-4}
-PANEL, JUDGED = 2_000, 5_000  # users: of the source, for its best checkpoint; of the target
 
 
 def record(
@@ -70,9 +67,5 @@ def _rows(
         for width in widths:
             settings = {**SETTINGS, "d_ff": width}
             recipe = recipe_for("sentence", Architecture(d_model=width), source, settings, 0, "pretraining")
-            _, found = fine_tune(new_model(recipe.model, source), judged, store, recipe.train, Method.ZERO_SHOT)
-            yield {"d_model": width, **about, **summary_row(judged, "untrained", 0, found)}
-            model, learnt = train(recipe, source, store, source.panel(PANEL))
-            _, found = fine_tune(model, judged, store, recipe.train, Method.ZERO_SHOT)
-            of_source = {"source_valid_ndcg@10": learnt["valid"]["ndcg@10"]}
-            yield {"d_model": width, **about, **of_source, **summary_row(judged, Method.ZERO_SHOT, 0, found)}
+            yield {"d_model": width, **about, **unseen_before(recipe, source, judged, store)}
+            yield {"d_model": width, **about, **unseen_after(recipe, source, judged, store)}

@@ -17,7 +17,7 @@ from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset
 from srtlib.data.sentences import item_texts, sentence_vectors
 from srtlib.model.making import new_model
-from srtlib.params import TEXT_FIELDS, Architecture
+from srtlib.params import TEXT_FIELDS, Architecture, Recipe
 from srtlib.recipes import recipe_for
 from srtlib.studies.baselines import record_baseline
 from srtlib.studies.fine_tuning import Method, fine_tune
@@ -118,10 +118,35 @@ def _rows(
         for seed in range(seeds):
             recipe = recipe_for("sentence", ARCHITECTURE, source, SETTINGS, seed, "sources")
             if seed == 0:
-                untrained = new_model(recipe.model, source)
-                _, summary = fine_tune(untrained, judged, store, recipe.train, Method.ZERO_SHOT)
-                yield {**about, **summary_row(judged, "untrained", seed, summary)}
-            model, learnt = train(recipe, source, store, source.panel(PANEL))
-            _, summary = fine_tune(model, judged, store, recipe.train, Method.ZERO_SHOT)
-            of_source = {"source_valid_ndcg@10": learnt["valid"]["ndcg@10"]}
-            yield {**about, **of_source, **summary_row(judged, Method.ZERO_SHOT, seed, summary)}
+                yield {**about, **unseen_before(recipe, source, judged, store)}
+            yield {**about, **unseen_after(recipe, source, judged, store)}
+
+
+def unseen_before(recipe: Recipe, source: Dataset, judged: Dataset, store: Path) -> dict[str, Any]:
+    """How a model that has learnt nothing ranks a target, by the whitening of a source's vectors: `untrained`, a row as
+    `transfer.summary_row` gives it.
+
+    Args:
+        recipe: of the model.
+        source: what its whitening is fitted to.
+        judged: the target.
+        store: of the runs.
+    """
+    _, found = fine_tune(new_model(recipe.model, source), judged, store, recipe.train, Method.ZERO_SHOT)
+    return summary_row(judged, "untrained", recipe.train.seed, found)
+
+
+def unseen_after(recipe: Recipe, source: Dataset, judged: Dataset, store: Path) -> dict[str, Any]:
+    """How it ranks the target when it has learnt from the source alone: `zero_shot`, a row with
+    `source_valid_ndcg@10` besides.
+
+    Args:
+        recipe: of the model, and of its training on the source.
+        source: what it learns from; its best checkpoint is that for 2,000 of these users.
+        judged: the target.
+        store: of the runs.
+    """
+    model, learnt = train(recipe, source, store, source.panel(PANEL))
+    _, found = fine_tune(model, judged, store, recipe.train, Method.ZERO_SHOT)
+    row = summary_row(judged, Method.ZERO_SHOT, recipe.train.seed, found)
+    return {"source_valid_ndcg@10": learnt["valid"]["ndcg@10"], **row}
