@@ -103,9 +103,7 @@ class ModelParams(Params):
     positions: Literal["absolute", "rotary"] = later_field(
         "absolute", description="a learnt vector for each place, or queries and keys turned by their place"
     )
-    residual_scale: bool = later_field(
-        False, description="layers start with what they add to the residual over sqrt(2 n_layers)"
-    )
+    residual_scale: bool = later_field(False, description="what layers add starts 1 / sqrt(2 n_layers) times as large")
     words_first: bool = later_field(False, description="text is split into words before it is normalised (token_bag)")
     initialisation: Literal["xavier", "normal02"] = later_field(
         "xavier", description="weights of linear layers start so; normal02: Normal(0, 0.02), as tables always do"
@@ -125,6 +123,7 @@ class ModelParams(Params):
     start: Literal["random", "neighbours"] = later_field(
         "random", description="neighbours: layers, positions, words and MLP add nothing before training"
     )
+    neighbours: bool = later_field(False, description="scores add neighbours by vectors, weighed after training")
 
     @model_validator(mode="before")
     @classmethod
@@ -141,6 +140,8 @@ class ModelParams(Params):
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
         if self.positions == "rotary" and self.d_model // self.n_heads % 2:
             raise ValueError("positions=rotary turns pairs of numbers: d_model / n_heads must be even")
+        if self.neighbours and not self.vector_dim:
+            raise ValueError("neighbours=true needs vector_dim: with text_model, the width of what it makes")
         if self.whiten_dim > self.vector_dim:
             raise ValueError(f"whiten_dim={self.whiten_dim} must not be more than vector_dim={self.vector_dim}")
         if self.head == "residual" and self.d_model > (width := self.whiten_dim or self.vector_dim):
@@ -253,9 +254,7 @@ class FineTuning(Params):
     """Options of the methods of `srtlib.studies.fine_tuning`."""
 
     own_vocabulary: bool = Field(default=False, description="give the model a tokenizer of the target's text first")
-    layer_decay: float = Field(
-        default=1.0, gt=0, le=1, description="learning-rate factor from a block to the one below"
-    )
+    layer_decay: float = Field(default=1.0, gt=0, le=1, description="rate's factor from a block to the one below")
     epochs_per_layer: PositiveInt = Field(default=2, description="progressive: epochs before the next block joins")
     ewc_lambda: float = Field(default=100.0, ge=0, description="ewc: weight of the penalty")
     fisher_examples: PositiveInt = Field(default=1000, description="ewc: examples behind the Fisher information")

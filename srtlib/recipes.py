@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FIELD_LENGTHS = {"title": 40, "brand": 8, "categories": 40}  # most tokens kept of each text field
 
+NEIGHBOURS = {"neighbours": True, "text_model": DEFAULT_MODEL, "vector_dim": 384}
 SENTENCE = {  # an SRT that starts as the neighbours of the last item by MiniLM's vectors (book/transfer)
     "text_model": DEFAULT_MODEL,
     "vector_dim": 384,
@@ -137,6 +138,23 @@ def sentence_recipe(
     return Recipe(name="sentence", model=model, train=base.train)
 
 
+def neighbours_recipe(
+    architecture: Architecture, n_targets: int = 100_000, fields: tuple[str, ...] = ("title", "brand")
+) -> Recipe:
+    """The default recipe, whose scores add the history's neighbours by sentence vectors (extra `text`) once it is
+    trained: better where users or items are little known (book/transfer).
+
+    Args:
+        architecture, n_targets, fields: as for `srtlib_recipe`.
+
+    >>> neighbours_recipe(Architecture(d_model=128)).model.neighbours
+    True
+    """
+    base = srtlib_recipe(architecture, n_targets, fields)
+    model = parse(ModelParams, base.model.model_dump() | NEIGHBOURS, "neighbours recipe")
+    return Recipe(name="neighbours", model=model, train=base.train)
+
+
 def usual_epochs(n_targets: int) -> int:
     """40 to 4, with the inverse root of the training targets.
 
@@ -155,7 +173,12 @@ def usual_batch_size(targets_seen: float) -> int:
     return min(8192, max(128, 2 ** round(math.log2(max(1.0, 0.36 * math.sqrt(targets_seen))))))
 
 
-RECIPES: dict[str, MakeRecipe] = {"paper": paper_recipe, "srtlib": srtlib_recipe, "sentence": sentence_recipe}
+RECIPES: dict[str, MakeRecipe] = {
+    "paper": paper_recipe,
+    "srtlib": srtlib_recipe,
+    "sentence": sentence_recipe,
+    "neighbours": neighbours_recipe,
+}
 
 
 def recipe_for(

@@ -69,7 +69,7 @@ def test_settings_go_to_the_model_or_to_training(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("sasrec", {}, "recipe 'sasrec' is not known; expected one of paper, sentence, srtlib"),
+        ("sasrec", {}, "recipe 'sasrec' is not known; expected one of neighbours, paper, sentence, srtlib"),
         ("srtlib", {"epoch": 2}, "here: epoch: unknown key; expected one of objective"),
         ("srtlib", {"seed": 2}, "here: seed is no setting of a recipe"),
         ("srtlib", {"epochs": 0}, "here: epochs: Input should be greater than 0, got 0"),

@@ -65,7 +65,7 @@ class Average(SRT):
             vectors: float [T, D + D'], of the packed items.
             layout: how sequences make up the packed axis.
         """
-        one, two = vectors.split([self.first.params.d_model, self.second.params.d_model], dim=1)
+        one, two = vectors.split([self.first.width, self.second.width], dim=1)
         return torch.cat([self.first(one, layout), self.weight * self.second(two, layout)], dim=1)
 
     def parameter_counts(self) -> dict[str, int]:

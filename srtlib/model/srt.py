@@ -18,12 +18,15 @@ from torch import Tensor, nn
 from srtlib.model.attention import Block
 from srtlib.model.encoders import encoder_class
 from srtlib.model.item_encoder import Catalogue, ItemTable
+from srtlib.model.memory import take
+from srtlib.model.neighbours import Neighbours
 from srtlib.model.packing import Layout
 
 if TYPE_CHECKING:
     import pandas as pd
     from tokenizers import Tokenizer
 
+    from srtlib.model.flops import Parts
     from srtlib.model.origin import Origin
     from srtlib.params import ModelParams
 
@@ -61,6 +64,7 @@ class SRT(nn.Module):
         self.dropout = nn.Dropout(params.dropout)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layers))
         self.final_norm = nn.LayerNorm(params.d_model, eps=params.norm_eps) if params.norm == "pre" else nn.Identity()
+        self.neighbours = Neighbours(params) if params.neighbours else None
         self.apply(partial(_initialise, scheme=params.initialisation))
         if params.residual_scale:
             self._shrink_residuals()
@@ -70,6 +74,12 @@ class SRT(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.input_norm.weight.device
+
+    @property
+    def width(self) -> int:
+        """Numbers of an item's vector, and of a query: D, and F more where scores add neighbours."""
+        on = self.neighbours is not None and bool(self.neighbours.weight)
+        return self.params.d_model + self.params.vector_dim * on
 
     @torch.no_grad()
     def _shrink_residuals(self) -> None:
@@ -85,27 +95,45 @@ class SRT(nn.Module):
             if name.endswith(("out.weight", "outer.weight", "positions.weight", "words.project.weight")):
                 weight.zero_()
 
+    def move_to(self, items: Catalogue | pd.DataFrame) -> None:
+        """Fit to another catalogue what belongs to one: the whitening of the neighbours, where scores add these.
+
+        Args:
+            items: that are to be ranked from here.
+        """
+        if self.neighbours is not None:
+            self.neighbours.fit(_catalogue(items))
+
     def features(self, items: Catalogue | pd.DataFrame) -> Any:
         """What the item encoder reads of a data set's catalogue, or of a table of items, on the model's device.
 
         Raises ValueError where the encoder needs what the items lack, or knows the items of its training only.
         """
-        import pandas as pd  # a model by itself needs torch and no more: benchmarks/gpu.py
-
-        catalogue = ItemTable(items) if isinstance(items, pd.DataFrame) else items
+        catalogue = _catalogue(items)
         if not self.encoder.transfers and self.origin is not None:
             self.origin.require_items(catalogue)
-        return self.encoder.features(catalogue, self.device)
+        own = self.encoder.features(catalogue, self.device)
+        return own if self.neighbours is None else (own, self.neighbours.features(catalogue, self.device))
 
     def encode(self, features: Any, items: Tensor) -> Tensor:
-        """Item vectors, float [n, D].
+        """Item vectors, float [n, D]; those of the neighbours, F numbers, stand behind them where scores add these.
 
         Args:
             features: what `features` made of the catalogue.
             items: int [n], indices into that catalogue.
         """
-        vectors = self.encoder(features, items)
-        return F.normalize(vectors, dim=1) if self.params.temperature else vectors
+        own, fixed = (features, None) if self.neighbours is None else features
+        vectors = self.encoder(own, items)
+        vectors = F.normalize(vectors, dim=1) if self.params.temperature else vectors
+        return vectors if fixed is None else torch.cat([vectors, take(fixed, items)], dim=1)
+
+    def encoder_flops(self, features: Any, items: Tensor) -> Parts:
+        """FLOPs of the item encoder in `encode`, by part. Neighbours cost none: in training they are off.
+
+        Args:
+            features, items: as for `encode`.
+        """
+        return self.encoder.flops(features if self.neighbours is None else features[0], items)
 
     @torch.no_grad()
     def encode_catalogue(
@@ -147,12 +175,18 @@ class SRT(nn.Module):
         """Outputs of packed sequences, whose dot product with item vectors are scores.
 
         Args:
-            vectors: float [T, D], of the packed items.
+            vectors: float [T, D or D + F], of the packed items.
             layout: how sequences make up the packed axis.
 
         Returns:
-            float [T, D].
+            float, as wide as the vectors.
         """
+        if self.neighbours is None or vectors.shape[1] == self.params.d_model:
+            return self._transform(vectors, layout)
+        own, fixed = vectors.split([self.params.d_model, self.neighbours.vector_dim], dim=1)
+        return torch.cat([self._transform(own, layout), self.neighbours(fixed, layout)], dim=1)
+
+    def _transform(self, vectors: Tensor, layout: Layout) -> Tensor:
         placed = vectors if self.positions is None else vectors + self.positions(layout.positions)
         x = self.dropout(self.input_norm(placed))
         for block in self.blocks:
@@ -191,6 +225,12 @@ class SRT(nn.Module):
         from srtlib.model.folder import load_model
 
         return load_model(folder, device)
+
+
+def _catalogue(items: Catalogue | pd.DataFrame) -> Catalogue:
+    import pandas as pd  # a model by itself needs torch and no more: benchmarks/gpu.py
+
+    return ItemTable(items) if isinstance(items, pd.DataFrame) else items
 
 
 def is_table(parameter: str) -> bool:

@@ -52,8 +52,14 @@ class Whitening(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("matrix", torch.eye(width, kept))
 
-    def fit(self, vectors: np.ndarray) -> None:
-        """From the vectors of a catalogue, float [I, width]. Directions in which they hardly differ count nothing."""
+    def fit(self, vectors: np.ndarray, shrink: bool = False) -> None:
+        """From the vectors of a catalogue, float [I, width]. Directions in which they hardly differ count nothing.
+
+        Args:
+            vectors: of the items.
+            shrink: hold all variances up by what chance makes of `width` directions and so few items, so that the
+                vectors of a small catalogue keep what is alike in them.
+        """
         x = vectors.astype(np.float64)
         mean = x.mean(axis=0)
         variances, directions = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
@@ -62,6 +68,8 @@ class Whitening(nn.Module):
         largest = np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])
         directions = directions * np.sign(directions[largest])  # which way they point is the library's whim
         flat = variances <= max(1e-6 * variances[0], 0.0)
+        if shrink:
+            variances = variances + variances.clip(min=0).sum() / len(x)
         scale = np.where(flat, 0.0, 1 / np.sqrt(np.where(flat, 1.0, variances)))
         self.mean.copy_(torch.from_numpy(mean))
         self.matrix.copy_(torch.from_numpy(directions * scale))
@@ -72,36 +80,29 @@ class Whitening(nn.Module):
         return F.layer_norm(whitened, whitened.shape[1:]).numpy()
 
 
-class FixedVectors(ItemEncoder):
-    """Item encoder of figure 2: fixed, task-agnostic vectors, and a trained head."""
+class ReadsVectors(nn.Module):
+    """Reads the fixed vectors of items: given ones, or those that a sentence encoder makes of their text."""
 
-    needs: ClassVar[tuple[str, ...]] = ("vector_dim",)
-    known_by = "fixed vectors"
     text_sha256: Tensor
 
-    def __init__(self, params: ModelParams, tokenizer: Tokenizer | None = None) -> None:
-        super().__init__(params, tokenizer)
+    def read_from(self, params: ModelParams) -> None:
+        """Say where the vectors come from.
+
+        Args:
+            params: with their width, and the text model that makes them, if one does.
+        """
         self.vector_dim, self.text_model = params.vector_dim, params.text_model
         if params.text_model:
             self.register_buffer("text_sha256", torch.zeros(32, dtype=torch.uint8))
-        self.whitening = Whitening(params.vector_dim, params.whiten_dim) if params.whiten_dim else None
-        width = params.whiten_dim or params.vector_dim
-        self.project: nn.Linear | Head
-        if params.head == "linear":
-            self.project = nn.Linear(width, params.d_model)
-        else:
-            self.project = Head(width, params.d_model, residual=params.head == "residual")
 
-    def fit(self, items: Catalogue) -> None:
-        """Fit the whitening, if there is one, to a catalogue's vectors, and remember the text model that made them."""
+    def remember_text_model(self) -> None:
+        """Keep the SHA-256 of the text model that made the vectors: others are refused from here."""
         if self.text_model:
             from srtlib.data.sentences import text_model_sha256
 
             self.text_sha256.copy_(
                 torch.frombuffer(bytearray.fromhex(text_model_sha256(self.text_model)), dtype=torch.uint8)
             )
-        if self.whitening is not None:
-            self.whitening.fit(self.vectors_of(items))
 
     def vectors_of(self, items: Catalogue) -> np.ndarray:
         """The items' vectors as they come, float32 [I, vector_dim]; ValueError as `features`."""
@@ -130,6 +131,30 @@ class FixedVectors(ItemEncoder):
                 f"weights is {found[:12]}..., expected {expected[:12]}..."
             )
         return sentence_vectors(item_texts(items.catalogue), self.text_model)
+
+
+class FixedVectors(ReadsVectors, ItemEncoder):
+    """Item encoder of figure 2: fixed, task-agnostic vectors, and a trained head."""
+
+    needs: ClassVar[tuple[str, ...]] = ("vector_dim",)
+    known_by = "fixed vectors"
+
+    def __init__(self, params: ModelParams, tokenizer: Tokenizer | None = None) -> None:
+        ItemEncoder.__init__(self, params, tokenizer)
+        self.read_from(params)
+        self.whitening = Whitening(params.vector_dim, params.whiten_dim) if params.whiten_dim else None
+        width = params.whiten_dim or params.vector_dim
+        self.project: nn.Linear | Head
+        if params.head == "linear":
+            self.project = nn.Linear(width, params.d_model)
+        else:
+            self.project = Head(width, params.d_model, residual=params.head == "residual")
+
+    def fit(self, items: Catalogue) -> None:
+        """Fit the whitening, if there is one, to a catalogue's vectors, and remember the text model that made them."""
+        self.remember_text_model()
+        if self.whitening is not None:
+            self.whitening.fit(self.vectors_of(items))
 
     def features(self, items: Catalogue, device: torch.device) -> Tensor:
         """What the head reads of the items, float32 [I, width].

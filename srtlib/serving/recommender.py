@@ -83,8 +83,7 @@ class Recommender:
 
         Args:
             folder: of the model, or the name of a released one (`srt models`), which needs `items`.
-            items: a catalogue as the class takes, whose items keep the folder's counts, where it knows their ids;
-                default: the one that lies in the folder.
+            items: a catalogue as the class takes; items that the folder knows keep their counts (default: its own).
             device: where the model computes.
             approximate, half: as for the class.
 
@@ -93,7 +92,8 @@ class Recommender:
         folder = model_folder(folder)
         model = SRT.from_pretrained(folder, device)
         if items is not None:
-            return cls(model, _with_counts(items, folder), approximate, half)
+            model.move_to(items := _checked(_with_counts(items, folder)))
+            return cls(model, items, approximate, half)
         return cls(model, read_items(folder), approximate, half, folder / SEARCH)
 
     @classmethod

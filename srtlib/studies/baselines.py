@@ -1,10 +1,10 @@
-"""What SRT is compared with: popularity, co-occurrence, neighbours by text, SASRec with item IDs, and SRT on fixed text
-vectors.
+"""What SRT is compared with: popularity, co-occurrence, neighbours by text of the last item and of the history, SASRec
+with item IDs, and SRT on fixed text vectors.
 
 The trained ones share SRT's transformer, losses, training loop and evaluation, and differ in the item encoder alone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,16 @@ from srtlib.training.identity import config_of
 from srtlib.training.provenance import record_untrained
 from srtlib.training.trainer import train
 
-Scorer = Callable[[np.ndarray], np.ndarray]  # last items of histories, int [B] -> scores [B, items]
-UNTRAINED = ("popularity", "co_occurrence", "text_neighbours")
+Scorer = Callable[[Sequence[np.ndarray]], np.ndarray]  # B histories, int, oldest first -> scores [B, items]
+UNTRAINED = ("popularity", "co_occurrence", "text_neighbours", "history_neighbours")
 TEXT_VOCABULARY = 30_000
+DECAY = 0.6  # of what was validated on Sports, whose users no model is trained on, the best among new items
 
 
 def popularity(dataset: Dataset) -> Scorer:
     """Every history gets the items in the order of their training interactions."""
     counts = dataset.train_counts.astype(np.float64)
-    return lambda last: np.broadcast_to(counts, (len(last), dataset.n_items))
+    return lambda histories: np.broadcast_to(counts, (len(histories), dataset.n_items))
 
 
 def co_occurrence(dataset: Dataset) -> Scorer:
@@ -39,7 +40,7 @@ def co_occurrence(dataset: Dataset) -> Scorer:
     together = (histories.T @ histories).tocsr()
     together.setdiag(0)
     tie_break = dataset.train_counts / (dataset.train_counts.max() + 1.0)
-    return lambda last: together[last].toarray() + tie_break
+    return lambda histories: together[_last(histories)].toarray() + tie_break
 
 
 def text_neighbours(dataset: Dataset, width: int = 256) -> Scorer:
@@ -50,12 +51,25 @@ def text_neighbours(dataset: Dataset, width: int = 256) -> Scorer:
         dataset: whose vectors count; where it has none, those of `text_vectors`.
         width: of the whitened vectors, at most.
     """
-    vectors = dataset.vectors if dataset.vectors is not None else text_vectors(dataset).vectors
-    assert vectors is not None
-    whitening = Whitening(vectors.shape[1], min(width, vectors.shape[1]))
-    whitening.fit(vectors)
-    unit = whitening(vectors) / np.sqrt(min(width, vectors.shape[1]))
-    return lambda last: unit[last] @ unit.T
+    unit = _whitened(dataset, width)
+    return lambda histories: unit[_last(histories)] @ unit.T
+
+
+def history_neighbours(dataset: Dataset, decay: float = DECAY) -> Scorer:
+    """Items score by the cosine of their text's vector with the history's: the sum of its items' whitened vectors, each
+    `decay` times the one after it. What an SRT with `neighbours` adds to its scores.
+
+    Args:
+        dataset: as for `text_neighbours`.
+        decay: how fast the past fades, 0 to 1; 0 leaves the last item alone.
+    """
+    unit = _whitened(dataset)
+
+    def score(histories: Sequence[np.ndarray]) -> np.ndarray:
+        sums = np.stack([decay ** np.arange(len(items) - 1.0, -1, -1) @ unit[items] for items in histories])
+        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9) @ unit.T
+
+    return score
 
 
 def score_ranks(
@@ -64,7 +78,7 @@ def score_ranks(
     """Rank of each user's target, float [users], as `srtlib.evaluation.judge`: ties at their expected rank.
 
     Args:
-        scorer: what scores all items, given the last of a history.
+        scorer: what scores all items, given histories.
         dataset: whose users and catalogue.
         split: as in `srtlib.evaluation.evaluate`.
         exclude_seen: leave the user's own history out of the candidates.
@@ -75,11 +89,12 @@ def score_ranks(
     result = np.empty(dataset.n_users)
     for first in range(0, dataset.n_users, batch):
         users = np.arange(first, min(first + batch, dataset.n_users))
-        scores = np.array(scorer(dataset.items[ends[users] - 1]))
+        histories = [dataset.items[dataset.offsets[user] : ends[user]] for user in users]
+        scores = np.array(scorer(histories))
         own = scores[np.arange(len(users)), targets[users]][:, None]
         if exclude_seen:
-            for row, user in enumerate(users):
-                scores[row, dataset.items[dataset.offsets[user] : ends[user]]] = -np.inf
+            for row, items in enumerate(histories):
+                scores[row, items] = -np.inf
         scores[np.arange(len(users)), targets[users]] = -np.inf
         result[users] = 1 + (scores > own).sum(1) + (scores == own).sum(1) / 2
     return result
@@ -93,8 +108,8 @@ def record_baseline(name: str, dataset: Dataset, store: Path) -> dict[str, Any]:
         dataset: whose users and catalogue.
         store: of the runs.
     """
-    makers = {"popularity": popularity, "co_occurrence": co_occurrence, "text_neighbours": text_neighbours}
-    scorer = makers[name](dataset)
+    scorers = popularity, co_occurrence, text_neighbours, history_neighbours
+    scorer = dict(zip(UNTRAINED, scorers, strict=True))[name](dataset)
     config = {
         **config_of(dataset, Recipe(name=name, model=ModelParams(), train=TrainParams())),
         "model": {},
@@ -169,6 +184,21 @@ def text_vectors(dataset: Dataset, width: int = 256) -> Dataset:
         left, scale, _ = torch.svd_lowrank(matrix, min(width, *shape), niter=4)
     vectors = (left * scale).numpy()
     return dataset.with_vectors(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9))
+
+
+def _last(histories: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array([items[-1] for items in histories])
+
+
+def _whitened(dataset: Dataset, width: int | None = None) -> np.ndarray:
+    """Fixed vectors of length 1, float32 [items, width]: the `width` first components of a whitening, or all, held up
+    against chance."""
+    vectors = dataset.vectors if dataset.vectors is not None else text_vectors(dataset).vectors
+    assert vectors is not None
+    kept = min(width or vectors.shape[1], vectors.shape[1])
+    whitening = Whitening(vectors.shape[1], kept)
+    whitening.fit(vectors, shrink=width is None)
+    return whitening(vectors) / np.sqrt(kept)
 
 
 def _training_matrix(dataset: Dataset) -> sparse.csr_matrix:

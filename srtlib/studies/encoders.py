@@ -5,6 +5,7 @@ Every training is a run of the store, so that a study that was interrupted goes 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,12 +20,13 @@ from srtlib.evaluation import judge, metrics, metrics_of_users
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, Transfer
-from srtlib.recipes import SENTENCE, recipe_for
+from srtlib.recipes import NEIGHBOURS, SENTENCE, recipe_for
 from srtlib.runs import summarise_effects
-from srtlib.studies.baselines import UNTRAINED, record_baseline, score_ranks, text_neighbours
+from srtlib.studies.baselines import UNTRAINED, history_neighbours, record_baseline, score_ranks, text_neighbours
 from srtlib.studies.fine_tuning import Method, fine_tune
 from srtlib.studies.judging import mean_over_users
 from srtlib.studies.recording import write_rows
+from srtlib.studies.releasing import RELEASES, pretrain
 from srtlib.studies.transfer import PROVENANCE, Trials, summary_row, without_cold_items
 from srtlib.training.trainer import train
 
@@ -32,6 +34,10 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "words": {"encoder": "token_bag"},
     "sentence": {"encoder": "sentence", **SENTENCE},
     "hybrid": {"encoder": "hybrid", **SENTENCE},
+    "words_and_neighbours": {"encoder": "token_bag", **NEIGHBOURS},
+}
+PRETRAINED = {  # beside the released models
+    "amazon-words": replace(RELEASES["amazon-small"], recipe="neighbours", settings={"d_ff": 256, "epochs": 4})
 }
 WORLD_VECTORS = {"vector_dim": 32, "head": "residual", "start": "neighbours"}
 WORLD_ENCODERS: dict[str, dict[str, Any]] = {
@@ -39,6 +45,7 @@ WORLD_ENCODERS: dict[str, dict[str, Any]] = {
     "vectors": {"encoder": "fixed_vectors", **WORLD_VECTORS},
     "hybrid": {"encoder": "hybrid", **WORLD_VECTORS},
 }
+NEIGHBOURS_ALONE = {"text_neighbours": text_neighbours, "history_neighbours": history_neighbours}
 ARCHITECTURE, D_FF = Architecture(d_model=256), 256  # of the released model amazon-small
 RANKINGS = {"test": False, "test_unseen": True}  # whether a user's own history is left out
 SHARE_RATE, TUNED_RATE = 3e-4, 5e-4  # on a share of the users; of a pre-trained model, on all of them
@@ -50,7 +57,7 @@ def record(
     store: Path,
     seeds: Mapping[float, int],
     encoders: tuple[str, ...] = tuple(ENCODERS),
-    start: str = "amazon-small",
+    starts: tuple[str, ...] = ("amazon-small",),
 ) -> pd.DataFrame:
     """Run the study of one target and write its table, row by row as trainings end: encoder, method, share, seed and
     metrics on the whole target. Other rows stay.
@@ -61,10 +68,10 @@ def record(
         store: of the runs.
         seeds: share of the target's users -> seeds that are trained on it.
         encoders: names in `ENCODERS` that are trained from scratch.
-        start: the pre-trained model, as `SRT.from_pretrained` takes it.
+        starts: names of released models, or of others in `PRETRAINED`, that are fine-tuned.
     """
     rows: list[dict[str, Any]] = []
-    for row in _rows(load_dataset(target), store, seeds, encoders, start):
+    for row in _rows(load_dataset(target), store, seeds, encoders, starts):
         rows.append(row)
         write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "share", "seed"))
     return pd.DataFrame(rows)
@@ -77,7 +84,7 @@ def record_cold_items(
     seeds: Iterable[int] = (0,),
     share: float = 0.1,
     encoders: tuple[str, ...] = tuple(ENCODERS),
-    start: str = "amazon-small",
+    starts: tuple[str, ...] = ("amazon-small",),
 ) -> pd.DataFrame:
     """Take a share of the items out of all that is trained on, train each encoder on the rest, and write how the test
     targets among those items (`cold`) and among the others (`warm`) rank, as trainings end. Other rows stay.
@@ -85,7 +92,7 @@ def record_cold_items(
     No model knows of the cold items before it ranks them; the neighbours' whitening does. All items are ranked.
 
     Args:
-        path, target, store, encoders, start: as for `record`.
+        path, target, store, encoders, starts: as for `record`.
         seeds: of training; the cold items are the same for all.
         share: of the items.
 
@@ -98,7 +105,7 @@ def record_cold_items(
     warm, is_cold = without_cold_items(whole, share)
     rows: list[dict[str, Any]] = []
     neighbours: np.ndarray | None = None
-    for row, ranks in _judged(whole, warm.used_items(), store, seeds, encoders, start):
+    for row, ranks in _judged(whole, warm.used_items(), store, seeds, encoders, starts):
         own = metrics_of_users(ranks["test_unseen"])["ndcg@10"]
         neighbours = own if neighbours is None else neighbours
         for kind, chosen in (("cold", is_cold), ("warm", ~is_cold)):
@@ -119,12 +126,12 @@ def gains(table: pd.DataFrame, metric: str = "test_unseen_ndcg@10") -> pd.DataFr
         metric: a column: larger is better.
 
     Returns:
-        One row per target, share and method but the best: `target`, `share`, `best` (its name), `encoder` (or
-        "text_neighbours"), `pairs`, `worse`, and of the relative gains `effect`, `low` and `high`, as
+        One row per target, share and method but the best: `target`, `share`, `best` (its name), `encoder` (or the name
+        of the neighbours), `pairs`, `worse`, and of the relative gains `effect`, `low` and `high`, as
         `runs.summarise_effects` gives them.
     """
-    untrained = table[table["method"] == "text_neighbours"].drop(columns=["share", "seed"])
-    untrained = untrained.assign(encoder="text_neighbours")
+    untrained = table[table["method"].isin(NEIGHBOURS_ALONE)].drop(columns=["share", "seed"])
+    untrained = untrained.assign(encoder=untrained["method"])
     parts = []
     for (target, _), part in table[table["share"] > 0].groupby(["target", "share"]):
         scratch = part[part["method"] == Method.FROM_SCRATCH]
@@ -170,28 +177,32 @@ def _with_world_vectors(dataset: Dataset) -> Dataset:
 
 
 def _rows(
-    target: Dataset, store: Path, seeds: Mapping[float, int], encoders: tuple[str, ...], start: str
+    target: Dataset, store: Path, seeds: Mapping[float, int], encoders: tuple[str, ...], starts: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
     with_vectors = target.with_vectors(sentence_vectors(item_texts(target.catalogue)))
     for name in UNTRAINED:
         yield _row(target, name, "", 0.0, 0, record_baseline(name, with_vectors, store))
-    model = SRT.from_pretrained(start)
-    recipe = _recipe(target, 1.0, "sentence", 0)
-    for name, unseen in (("untrained", _before_training(model, target)), (Method.ZERO_SHOT, model)):
-        _, summary = fine_tune(unseen, target, store, recipe.train, Method.ZERO_SHOT)
-        yield _row(target, name, start, 0.0, 0, summary)
+    models = {start: _pretrained(start, store) for start in starts}
+    unseen = _recipe(target, 1.0, "words", 0).train
+    for start, model in models.items():
+        if model.params.start == "neighbours":
+            _, summary = fine_tune(_before_training(model, target), target, store, unseen, Method.ZERO_SHOT)
+            yield _row(target, "untrained", start, 0.0, 0, summary)
+        _, summary = fine_tune(model, target, store, unseen, Method.ZERO_SHOT)
+        yield _row(target, Method.ZERO_SHOT, start, 0.0, 0, summary)
     for share, seed in ((share, seed) for share, n in sorted(seeds.items()) for seed in range(n)):
         part = target.panel(round(share * target.n_users))
         for encoder in encoders:
             _, summary = train(_recipe(part, share, encoder, seed), part, store, panel=target)
             yield _row(target, Method.FROM_SCRATCH, encoder, share, seed, summary)
-        tuned = _recipe(part, share, "sentence", seed, {"learning_rate": TUNED_RATE})
-        _, summary = fine_tune(model, part, store, tuned.train, panel=target)
-        yield _row(target, Method.FULL, start, share, seed, summary)
+        tuned = _recipe(part, share, "words", seed, {"learning_rate": TUNED_RATE})
+        for start, model in models.items():
+            _, summary = fine_tune(model, part, store, tuned.train, panel=target)
+            yield _row(target, Method.FULL, start, share, seed, summary)
 
 
 def _judged(
-    whole: Dataset, warm: Dataset, store: Path, seeds: Iterable[int], encoders: tuple[str, ...], start: str
+    whole: Dataset, warm: Dataset, store: Path, seeds: Iterable[int], encoders: tuple[str, ...], starts: tuple[str, ...]
 ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """Each model of `warm`, and the ranks of the test targets of `whole`, float [users], by ranking."""
 
@@ -203,25 +214,34 @@ def _judged(
         return {name: judge(model, whole, exclude_seen=unseen).ranks for name, unseen in RANKINGS.items()}
 
     with_vectors = whole.with_vectors(sentence_vectors(item_texts(whole.catalogue)))
-    scorer, found = text_neighbours(with_vectors), record_baseline("text_neighbours", with_vectors, store)
-    by_text = {name: score_ranks(scorer, with_vectors, "test", unseen) for name, unseen in RANKINGS.items()}
-    yield about("text_neighbours", "", 0, found), by_text
-    model, on_all = SRT.from_pretrained(start), {"learning_rate": TUNED_RATE}
-    _, found = fine_tune(model, whole, store, _recipe(whole, 1.0, "sentence", 0).train, Method.ZERO_SHOT)
-    yield about(Method.ZERO_SHOT, start, 0, found), ranks(model)
+    for name, scorer in NEIGHBOURS_ALONE.items():
+        score, found = scorer(with_vectors), record_baseline(name, with_vectors, store)
+        by_text = {ranking: score_ranks(score, with_vectors, "test", unseen) for ranking, unseen in RANKINGS.items()}
+        yield about(name, "", 0, found), by_text
+    models, on_all = {start: _pretrained(start, store) for start in starts}, {"learning_rate": TUNED_RATE}
+    for start, model in models.items():
+        moved, found = fine_tune(model, whole, store, _recipe(whole, 1.0, "words", 0).train, Method.ZERO_SHOT)
+        yield about(Method.ZERO_SHOT, start, 0, found), ranks(moved)
     for seed in seeds:
         for encoder in encoders:
             trained, found = train(_recipe(warm, 1.0, encoder, seed), warm, store)
             yield about(Method.FROM_SCRATCH, encoder, seed, found), ranks(trained)
-        tuned, found = fine_tune(model, warm, store, _recipe(warm, 1.0, "sentence", seed, on_all).train)
-        yield about(Method.FULL, start, seed, found), ranks(tuned)
+        for start, model in models.items():
+            tuned, found = fine_tune(model, warm, store, _recipe(warm, 1.0, "words", seed, on_all).train)
+            yield about(Method.FULL, start, seed, found), ranks(tuned)
 
 
 def _before_training(model: SRT, target: Dataset) -> SRT:
     """The neighbours by the whitening that a model has from its source: what it was before it learnt."""
     fresh = new_model(model.params, target)
     fresh.load_state_dict({**fresh.state_dict(), **dict(model.named_buffers())})
+    if fresh.neighbours is not None:
+        fresh.neighbours.weight.zero_()
     return fresh
+
+
+def _pretrained(name: str, store: Path) -> SRT:
+    return SRT.from_pretrained(pretrain(PRETRAINED[name], store, name)[0] if name in PRETRAINED else name)
 
 
 def _recipe(

@@ -63,7 +63,9 @@ def adapt(model: SRT, dataset: Dataset) -> SRT:
     set has not.
     """
     model.features(dataset)
-    return copy.deepcopy(model)
+    moved = copy.deepcopy(model)
+    moved.move_to(dataset)
+    return moved
 
 
 def retokenise(model: SRT, dataset: Dataset) -> SRT:
@@ -146,6 +148,8 @@ def fine_tune(
     model = retokenise(model, panel or dataset) if options.own_vocabulary else adapt(model, dataset)
     if method is Method.ZERO_SHOT:
         return model, _zero_shot(model, recipe, dataset, panel or dataset, store, record)
+    if model.neighbours is not None:
+        model.neighbours.weight.zero_()  # it is weighed anew when training has ended
     penalty = None
     if method is Method.EWC:
         if source is None:

@@ -27,7 +27,7 @@ class Release:
 
     sources: data sets that it learns from. judged_on: a data set with another catalogue, whose users are taken out of
     the sources: the checkpoint that ranks its items best is kept. without_users_of: further sets whose users are taken
-    out, so that they can be tested on. settings: of the recipe `sentence` that differ.
+    out, so that they can be tested on. recipe, settings: of the training.
     """
 
     sources: tuple[str, ...]
@@ -35,6 +35,7 @@ class Release:
     without_users_of: tuple[str, ...]
     architecture: Architecture
     settings: dict[str, Any]
+    recipe: str = "sentence"
 
 
 RELEASES = {
@@ -49,7 +50,7 @@ RELEASES = {
         judged_on="amazon_sports_2014",
         without_users_of=("amazon_beauty_2014",),
         architecture=Architecture(d_model=256),
-        settings={"d_ff": 256, "epochs": 1, "batch_size": 2048, "learning_rate": 3e-5},
+        settings={"d_ff": 256, "epochs": 1, "batch_size": 2048, "learning_rate": 3e-5, "neighbours": True},
     )
 }
 
@@ -65,18 +66,7 @@ def release(name: str, root: Path, store: Path) -> Path:
     Returns:
         The model's folder.
     """
-    plan = look_up(RELEASES, name, "released model")
-    judged_on = load_dataset(plan.judged_on)
-    kept_out = [judged_on, *map(load_dataset, plan.without_users_of)]
-    parts = [load_dataset(source) for source in plan.sources]
-    for other in kept_out:
-        parts = [part.without_users(other) for part in parts]
-    source = concatenate(parts).used_items()
-    recipe = recipe_for("sentence", plan.architecture, source, plan.settings, source=name)
-    panel = judged_on.panel(PANEL)
-    _, summary = train(recipe, source, store, panel)
-    config = config_of(source, recipe, panel)
-    trained = store / run_id(config) / "model"
+    trained, config, summary = pretrain(look_up(RELEASES, name, "released model"), store, name)
     folder = root / name
 
     def fill(aside: Path) -> None:
@@ -86,6 +76,30 @@ def release(name: str, root: Path, store: Path) -> Path:
 
     shutil.rmtree(folder, ignore_errors=True)
     return make_folder(folder, fill)
+
+
+def pretrain(plan: Release, store: Path, name: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Train a model on its sources, as a run of the store.
+
+    Args:
+        plan: what it is made of.
+        store: of the runs.
+        name: of the model, for errors.
+
+    Returns:
+        The run's model folder, its configuration and its summary.
+    """
+    judged_on = load_dataset(plan.judged_on)
+    kept_out = [judged_on, *map(load_dataset, plan.without_users_of)]
+    parts = [load_dataset(source) for source in plan.sources]
+    for other in kept_out:
+        parts = [part.without_users(other) for part in parts]
+    source = concatenate(parts).used_items()
+    recipe = recipe_for(plan.recipe, plan.architecture, source, plan.settings, source=name)
+    panel = judged_on.panel(PANEL)
+    _, summary = train(recipe, source, store, panel)
+    config = config_of(source, recipe, panel)
+    return store / run_id(config) / "model", config, summary
 
 
 def main() -> None:

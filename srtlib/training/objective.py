@@ -107,7 +107,7 @@ class Objective(nn.Module):
         return BatchShape(
             tokens=batch.layout.n_tokens,
             attention_pairs=batch.layout.attention_pairs,
-            encoder=self.model.encoder.flops(self.features, used),
+            encoder=self.model.encoder_flops(self.features, used),
             scored_pairs=len(batch.supervised) * n_scored,
         )
 

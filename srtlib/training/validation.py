@@ -14,6 +14,7 @@ from srtlib.params import TrainParams
 from srtlib.runs.store import Run
 from srtlib.training.progress import DivergedError, Progress
 from srtlib.training.provenance import provenance_of
+from srtlib.training.weighing import weigh_neighbours
 
 
 class Judge:
@@ -77,6 +78,10 @@ class Judge:
             device: where to test.
         """
         best = SRT.from_pretrained(self.folder, device)
+        if best.neighbours is not None:
+            weigh_neighbours(best, self.judged_on)
+            best.save_pretrained(self.folder)
+            self.features = best.features(self.judged_on)
         rows = [row for row in self.run.rows() if f"valid_{self.select_by}" in row]
         tested = self._judge(best, "test")
         summary: dict[str, Any] = {
@@ -94,6 +99,7 @@ class Judge:
             "test_unseen": self._judge(best, "test", exclude_seen=True).metrics(),
             **({"test_part": self._by_part(tested)} if self.judged_on.parts else {}),
             **(self._by_group(tested) if self.judged_on.cuts else {}),
+            **(self._with_neighbours(best) if best.neighbours is not None else {}),
             **provenance_of(device),
         }
         write_items(self.folder, items_table(self.judged_on, self.dataset), self.run.path.parent / "catalogues")
@@ -124,6 +130,11 @@ class Judge:
 
     def _judge(self, model: SRT, split: Split, exclude_seen: bool = False) -> Judgement:
         return judge(model, self.judged_on, split, self.params.protocol, exclude_seen, features=self.features)
+
+    def _with_neighbours(self, model: SRT) -> dict[str, Any]:
+        assert model.neighbours is not None
+        found = {"weight": model.neighbours.weight.item(), "decay": round(model.neighbours.decay.item(), 6)}
+        return {"neighbours": found, "valid": self._judge(model, "valid").metrics()}
 
     def _by_part(self, found: Judgement) -> dict[str, float]:
         """NDCG@10 over the users of each part of a pool that has some."""

@@ -58,7 +58,7 @@ def test_co_occurrence_counts_shared_training_histories(dataset: Dataset) -> Non
     together: Counter[tuple[int, int]] = Counter()
     for sequence in sequences(dataset):
         together.update(combinations(sorted(set(sequence[:-2])), 2))
-    scores = co_occurrence(dataset)(np.arange(dataset.n_items))
+    scores = co_occurrence(dataset)([np.array([i]) for i in range(dataset.n_items)])
     for i in range(dataset.n_items):
         for j in range(dataset.n_items):
             assert int(scores[i, j]) == (together[min(i, j), max(i, j)] if i != j else 0)
@@ -72,7 +72,7 @@ def test_text_neighbours_are_those_of_whitened_vectors(dataset: Dataset, given: 
     data = dataset.with_vectors(vectors) if given else dataset
     left, _, right = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
     signs = [np.sign(row[np.abs(row).argmax()]) for row in right[:5]]
-    scores = text_neighbours(data, width=5)(np.arange(data.n_items))
+    scores = text_neighbours(data, width=5)([np.array([i]) for i in range(data.n_items)])
     for i, j in combinations(range(8), 2):
         a, b = (row - row.mean() for row in left[[i, j], :5] * signs)
         assert scores[i, j] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-3)

@@ -13,6 +13,7 @@ from srtlib.data.synthetic import World
 from srtlib.params import Architecture, FineTuning, Transfer
 from srtlib.paths import project_root
 from srtlib.studies import encoders, fine_tuning, transfer
+from srtlib.studies.baselines import UNTRAINED
 
 SETTINGS = {"epochs": 1, "eval_every": 1, "batch_size": 64, "n_negatives": 8}
 
@@ -30,9 +31,9 @@ def test_a_row_per_training_and_none_is_done_twice(tmp_path: Path, monkeypatch: 
     pd.DataFrame({"target": ["another"], "seed": [3]}).to_csv(path, index=False)
     first = encoders.record(path, "small", tmp_path / "runs", {0.5: 2, 1.0: 1})
     untrained = first[first["share"] == 0]["method"].tolist()
-    assert untrained == ["popularity", "co_occurrence", "text_neighbours", "untrained", "zero_shot"]
+    assert untrained == [*UNTRAINED, "untrained", "zero_shot"]
     counts = first[first["share"] > 0].groupby(["share", "encoder"]).size().to_dict()
-    names = ["words", "sentence", "hybrid", "amazon-small"]
+    names = ["words", "sentence", "hybrid", "words_and_neighbours", "amazon-small"]
     assert counts == {(share, name): n for share, n in ((0.5, 2), (1.0, 1)) for name in names}
     written = pd.read_csv(path)
     assert written["target"].tolist() == ["another"] + ["small"] * len(first)
@@ -68,12 +69,12 @@ def test_cold_items_are_unknown_to_whatever_learns_and_yet_ranked(
     drawn = np.random.default_rng(0).permutation(dataset.n_items)[: round(0.2 * dataset.n_items)]
     cold = set(dataset.catalogue["item_id"].iloc[drawn])
     assert learnt_from.pop(0) is dataset  # zero-shot, which learns nothing
-    assert len(learnt_from) == 8
+    assert len(learnt_from) == 10
     for data in learnt_from:
         assert not cold & set(data.catalogue["item_id"])
     is_cold = dataset.catalogue["item_id"].iloc[dataset.targets("test")].isin(cold).to_numpy()
     users = found.set_index(["method", "encoder", "seed", "items"])["users"].unstack("items")
-    assert (len(users), set(users["cold"]), set(users["warm"])) == (10, {is_cold.sum()}, {(~is_cold).sum()})
+    assert (len(users), set(users["cold"]), set(users["warm"])) == (13, {is_cold.sum()}, {(~is_cold).sum()})
     assert 0 < is_cold.sum() < dataset.n_users
     whole = encoders.record(tmp_path / "whole.csv", "small", tmp_path / "runs", {}).set_index("method")
     for method in ("text_neighbours", "zero_shot"):  # both parts together are everybody
@@ -88,7 +89,7 @@ def test_cold_items_are_unknown_to_whatever_learns_and_yet_ranked(
     monkeypatch.setattr("srtlib.training.trainer.Trainer.step", None)
     again = encoders.record_cold_items(path, "small", tmp_path / "runs", seeds=(0, 1), share=0.2)
     pd.testing.assert_frame_equal(again, found)
-    assert len(pd.read_csv(path)) == len(found) == 20
+    assert len(pd.read_csv(path)) == len(found) == 26
 
 
 def test_in_worlds_words_vectors_and_both_are_carried_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
