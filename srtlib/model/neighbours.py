@@ -79,8 +79,7 @@ class Neighbours(ReadsVectors):
         """
         history, step = vectors, 1
         while step < self.max_len:  # each time the history reaches twice as far back
-            earlier = F.pad(history, (0, 0, step, 0))[: len(history)]
             known = (layout.positions >= step).unsqueeze(1)
-            history = history + self.decay**step * torch.where(known, earlier, 0.0)
+            history = history + self.decay**step * torch.where(known, history.roll(step, 0), 0.0)
             step *= 2
         return self.weight * F.normalize(history, dim=1)

@@ -24,14 +24,19 @@ SMALL = {"d_model": 8, "n_layers": 2, "n_heads": 2, "max_len": 10, "vocab_size":
 KINDS: list[dict[str, Any]] = [
     {},
     {"positions": "rotary", "temperature": 0.05, "qk_norm": True, "feed_forward": "swiglu", "norm": "post"},
+    {"neighbours": True, "vector_dim": 4},
 ]
 HISTORIES = {"ann": ["i3"], "bob": ["i5", "i9", "i5", "i30"], "cy": [f"i{n}" for n in range(25)]}
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=["plain", "all that is optional"])
+@pytest.fixture(scope="module", params=KINDS, ids=["plain", "all that is optional", "neighbours"])
 def exported(request: pytest.FixtureRequest, dataset: Dataset, tmp_path_factory: Any) -> tuple[Recommender, Path]:
     pytest.importorskip("onnxscript", reason="the extra srtlib[export] is not installed")
+    dataset = dataset.with_vectors(np.random.default_rng(0).standard_normal((dataset.n_items, 4)).astype(np.float32))
     model = new_model(ModelParams(**SMALL, **request.param), dataset, seed=1)
+    if model.neighbours is not None:
+        model.neighbours.weight.fill_(2.0)
+        model.neighbours.decay.fill_(0.5)
     items = items_table(dataset, dataset)
     items["title"] = [f"{title} {'red blue green'.split()[n % 3] * (n + 1)}" for n, title in enumerate(items["title"])]
     recommender = Recommender(model, items)
