@@ -109,10 +109,10 @@ def _use(name: str) -> list[str]:
         f"srt train path/to/your/data --start {name}  # fine-tune it",
         "```",
         "",
-        "It is a start, and no more: on catalogues that it has not seen it ranks about as well as the nearest items by",
-        "sentence vectors, which need no model, on some better and on others worse; the gain is what training on your",
-        "own interactions adds. It knows no prices, stock or seasons, offers what resembles the last items in words,",
-        "and has read English titles.",
+        "It is a start, and no more: on catalogues that it has not seen it ranks about as well as the items nearest to",
+        "the whole history by sentence vectors, which need no model; the gain is what training on your own",
+        "interactions adds. It knows no prices, stock or seasons, offers what resembles the history in words, and has",
+        "read English titles.",
     ]
 
 

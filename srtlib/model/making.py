@@ -38,7 +38,5 @@ def new_model(params: ModelParams, dataset: Dataset, seed: int = 0) -> SRT:
         torch.manual_seed(seed)
         model = SRT(params, tokenizer)
     model.encoder.fit(dataset)
-    if model.neighbours is not None:
-        model.neighbours.fit(dataset)
     model.origin = Origin.of(dataset)
     return model

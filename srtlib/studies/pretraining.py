@@ -1,8 +1,8 @@
 """The study of pre-training: whether a larger source, or a wider model, ranks a catalogue better that it has never
 seen (claim 6 of the paper, with nothing trained on the target).
 
-Models start as the neighbours by sentence vectors. Every training is a run of the store, so that a study that was
-interrupted goes on where it was.
+Models of sentence vectors start as the neighbours by them; those of words know nothing at first. Every training is a
+run of the store, so that a study that was interrupted goes on where it was.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,8 @@ import pandas as pd
 from srtlib.data.dataset import Dataset, concatenate
 from srtlib.data.loading import load_dataset
 from srtlib.data.sentences import item_texts, sentence_vectors
-from srtlib.params import Architecture
+from srtlib.extensions import look_up
+from srtlib.params import Architecture, Recipe
 from srtlib.recipes import recipe_for
 from srtlib.studies.baselines import record_baseline
 from srtlib.studies.recording import write_rows
@@ -22,17 +23,23 @@ from srtlib.studies.sources import JUDGED, unseen_after, unseen_before
 from srtlib.studies.transfer import summary_row
 
 WIDTHS = (64, 128, 256)
-SETTINGS = {"epochs": 6, "eval_every": 2, "learning_rate": 3e-4}
+SETTINGS = {"epochs": 6, "eval_every": 2, "learning_rate": 3e-4}  # of sentence vectors; words have the default recipe
 
 
 def record(
-    path: Path, sources: Sequence[str], target: str, store: Path, sizes: Sequence[int], widths: Sequence[int] = WIDTHS
+    path: Path,
+    sources: Sequence[str],
+    target: str,
+    store: Path,
+    sizes: Sequence[int],
+    widths: Sequence[int] = WIDTHS,
+    encoder: str = "sentence",
 ) -> pd.DataFrame:
     """Run the study of one target and write its table, row by row as trainings end. Other rows stay.
 
-    Rows: the neighbours by the target's own vectors; for each size of the source and width of the model `untrained`
-    (its whitening alone) and `zero_shot`. Columns: `d_model`, `source_interactions`, `source_users`, `source_items`, of
-    a training `source_valid_ndcg@10`, and those of `summary_row`.
+    Rows: the neighbours by the target's own vectors; for each size of the source and width of the model `zero_shot`,
+    and of sentence vectors `untrained`, their whitening alone. Columns: `encoder`, `d_model`, `source_interactions`,
+    `source_users`, `source_items`, of a training `source_valid_ndcg@10`, and those of `summary_row`.
 
     Args:
         path: of a CSV file.
@@ -41,16 +48,22 @@ def record(
         store: of the runs.
         sizes: interactions of the source: nested samples of its users.
         widths: of the models, which have one layer.
+        encoder: sentence or words.
     """
     rows: list[dict[str, Any]] = []
-    for row in _rows(sources, load_dataset(target), store, sizes, widths):
+    for row in _rows(sources, load_dataset(target), store, sizes, widths, encoder):
         rows.append(row)
-        write_rows(path, pd.DataFrame(rows), ("target", "method", "source_interactions", "d_model"))
+        write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "source_interactions", "d_model"))
     return pd.DataFrame(rows)
 
 
 def _rows(
-    sources: Sequence[str], target: Dataset, store: Path, sizes: Sequence[int], widths: Sequence[int]
+    sources: Sequence[str],
+    target: Dataset,
+    store: Path,
+    sizes: Sequence[int],
+    widths: Sequence[int],
+    encoder: str,
 ) -> Iterator[dict[str, Any]]:
     judged = target.panel(JUDGED)
     vectors = sentence_vectors(item_texts(target.catalogue))
@@ -65,7 +78,14 @@ def _rows(
             "source_items": source.n_items,
         }
         for width in widths:
-            settings = {**SETTINGS, "d_ff": width}
-            recipe = recipe_for("sentence", Architecture(d_model=width), source, settings, 0, "pretraining")
-            yield {"d_model": width, **about, **unseen_before(recipe, source, judged, store)}
-            yield {"d_model": width, **about, **unseen_after(recipe, source, judged, store)}
+            of_model = {"encoder": encoder, "d_model": width, **about}
+            recipe = _recipe(encoder, width, source)
+            if encoder == "sentence":
+                yield {**of_model, **unseen_before(recipe, source, judged, store)}
+            yield {**of_model, **unseen_after(recipe, source, judged, store)}
+
+
+def _recipe(encoder: str, width: int, source: Dataset) -> Recipe:
+    name = look_up({"sentence": "sentence", "words": "srtlib"}, encoder, "encoder")
+    settings = {**SETTINGS, "d_ff": width} if encoder == "sentence" else {}
+    return recipe_for(name, Architecture(d_model=width), source, settings, 0, "pretraining")

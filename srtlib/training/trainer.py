@@ -129,6 +129,7 @@ class Trainer:
         self.n_targets = dataset.n_targets
         self.model = (tuning.model or new_model(recipe.model, dataset, recipe.train.seed)).to(device)
         self.model.origin = Origin.of(dataset, judged_on)
+        self.model.move_to(judged_on)
         self.judge = Judge(run, recipe.train, dataset, judged_on, self.model) if run else None
         self.loss = Objective(self.model, self.model.features(dataset), dataset.n_items, self.params)
         self.objective: nn.Module = self.loss

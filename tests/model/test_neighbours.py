@@ -32,6 +32,7 @@ def make(dataset: Dataset, neighbours: bool = True, encoder: str = "token_bag", 
         max_len=7, n_items=dataset.n_items,
     )  # fmt: skip
     model = new_model(params, dataset, seed=1).eval()
+    model.move_to(dataset)
     if model.neighbours is not None:
         model.neighbours.weight.fill_(weight)
         model.neighbours.decay.fill_(0.6)

@@ -34,6 +34,7 @@ def exported(request: pytest.FixtureRequest, dataset: Dataset, tmp_path_factory:
     pytest.importorskip("onnxscript", reason="the extra srtlib[export] is not installed")
     dataset = dataset.with_vectors(np.random.default_rng(0).standard_normal((dataset.n_items, 4)).astype(np.float32))
     model = new_model(ModelParams(**SMALL, **request.param), dataset, seed=1)
+    model.move_to(dataset)
     if model.neighbours is not None:
         model.neighbours.weight.fill_(2.0)
         model.neighbours.decay.fill_(0.5)

@@ -75,6 +75,7 @@ def test_fine_tuning_learns_without_them_and_weighs_them_anew(
     with_vectors: Dataset, both: Recipe, tmp_path: Path
 ) -> None:
     start = new_model(both.model, with_vectors)
+    start.move_to(with_vectors)
     assert start.neighbours is not None
     start.neighbours.weight.fill_(64.0)
     unseen, _ = fine_tune(start, with_vectors, tmp_path, both.train, Method.ZERO_SHOT)
