@@ -44,3 +44,4 @@ from .studies.sweeping import subsets as subsets
 from .studies.sweeping import sweep as sweep
 from .training import losses as losses
 from .training.trainer import train as train
+from .training.weighing import with_neighbours as with_neighbours

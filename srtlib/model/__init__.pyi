@@ -7,6 +7,7 @@ from . import flops as flops
 from . import folder as folder
 from . import making as making
 from . import memory as memory
+from . import neighbours as neighbours
 from . import origin as origin
 from . import packing as packing
 from . import released as released

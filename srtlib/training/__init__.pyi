@@ -9,3 +9,4 @@ from . import provenance as provenance
 from . import signals as signals
 from . import trainer as trainer
 from . import validation as validation
+from . import weighing as weighing

@@ -1,5 +1,7 @@
 """How much the neighbours of a history count beside what a model has learnt: chosen on validation, after training."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,11 +10,36 @@ from srtlib.data.dataset import Dataset
 from srtlib.evaluation import metrics
 from srtlib.model.packing import Sequences
 from srtlib.model.srt import SRT
+from srtlib.params import ModelParams, parse
+from srtlib.recipes import NEIGHBOURS
 
 WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 DECAYS = (0.0, 0.3, 0.6, 0.8)
 PANEL = 5_000  # users
 SCORES = 2**24  # that are held at a time
+
+
+def with_neighbours(model: SRT, dataset: Dataset) -> SRT:
+    """A trained model whose scores add the neighbours of a history, weighed by `weigh_neighbours`. It learns nothing.
+
+    Args:
+        model: stays as it is.
+        dataset: whose catalogue and users; its own vectors count where it has some, else sentence vectors of its text
+            (extra `text`).
+
+    Raises ValueError where the model reads vectors of another kind.
+    """
+    source: dict[str, Any] = {"text_model": model.params.text_model, "vector_dim": model.params.vector_dim}
+    if not source["vector_dim"]:
+        own = dataset.vectors
+        source = NEIGHBOURS if own is None else {"vector_dim": own.shape[1]}
+    params = parse(ModelParams, model.params.model_dump() | source | {"neighbours": True}, "neighbours")
+    both = SRT(params, model.tokenizer)
+    both.load_state_dict(model.state_dict(), strict=False)
+    both.origin = model.origin
+    both.to(model.device)
+    weigh_neighbours(both, dataset)
+    return both.eval()
 
 
 @torch.no_grad()

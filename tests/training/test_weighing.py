@@ -15,7 +15,7 @@ from srtlib.serving.recommender import Recommender
 from srtlib.studies.fine_tuning import Method, fine_tune
 from srtlib.training import weighing
 from srtlib.training.trainer import train
-from srtlib.training.weighing import weigh_neighbours
+from srtlib.training.weighing import weigh_neighbours, with_neighbours
 
 
 @pytest.fixture
@@ -69,6 +69,19 @@ def test_what_is_learnt_is_the_same_and_the_run_is_judged_with_them(
     assert served.vectors.shape[1] == model.width
     again, _ = train(both, with_vectors, tmp_path)
     assert isinstance(again, SRT)
+
+
+def test_a_trained_model_gets_them_as_if_it_had_been_trained_so(
+    with_vectors: Dataset, recipe: Recipe, both: Recipe, tmp_path: Path
+) -> None:
+    alone, _ = train(recipe, with_vectors, tmp_path)
+    expected, _ = train(both, with_vectors, tmp_path)
+    found = with_neighbours(alone, with_vectors)
+    assert found.state_dict().keys() == expected.state_dict().keys()
+    for name, weight in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], weight)
+    assert alone.neighbours is None
+    assert evaluate(found, with_vectors, "valid") == evaluate(expected, with_vectors, "valid")
 
 
 def test_fine_tuning_learns_without_them_and_weighs_them_anew(
