@@ -1,7 +1,7 @@
 """The study of pre-training: whether a larger source, or a wider model, ranks a catalogue better that it has never
 seen (claim 6 of the paper, with nothing trained on the target).
 
-Models of sentence vectors start as the neighbours by them; those of words know nothing at first. Every training is a
+Models of sentence vectors start as the neighbours by them; those of words at random vectors for these. Every training is a
 run of the store, so that a study that was interrupted goes on where it was.
 """
 
@@ -37,9 +37,10 @@ def record(
 ) -> pd.DataFrame:
     """Run the study of one target and write its table, row by row as trainings end. Other rows stay.
 
-    Rows: the neighbours by the target's own vectors; for each size of the source and width of the model `zero_shot`,
-    and of sentence vectors `untrained`, their whitening alone. Columns: `encoder`, `d_model`, `source_interactions`,
-    `source_users`, `source_items`, of a training `source_valid_ndcg@10`, and those of `summary_row`.
+    Rows: the neighbours by the target's own vectors; for each size of the source and width of the model `untrained`
+    (the whitening of sentence vectors alone, or words at random) and `zero_shot`. Columns: `encoder`, `d_model`,
+    `source_interactions`, `source_users`, `source_items`, of a training `source_valid_ndcg@10`, and those of
+    `summary_row`.
 
     Args:
         path: of a CSV file.
@@ -80,8 +81,7 @@ def _rows(
         for width in widths:
             of_model = {"encoder": encoder, "d_model": width, **about}
             recipe = _recipe(encoder, width, source)
-            if encoder == "sentence":
-                yield {**of_model, **unseen_before(recipe, source, judged, store)}
+            yield {**of_model, **unseen_before(recipe, source, judged, store)}
             yield {**of_model, **unseen_after(recipe, source, judged, store)}
 
 
