@@ -152,7 +152,7 @@ def gains_by_share(table: pd.DataFrame) -> Figure:
             own = part[part["encoder"] == kind]
             if own.empty:
                 continue
-            x = place[own["share"]] + 0.18 * (i - (len(kinds) - 1) / 2)
+            x = place[own["share"]] + 0.9 / len(kinds) * (i - (len(kinds) - 1) / 2)
             ax.vlines(x, own["low"], own["high"], color=kind_tint(i), linewidth=2.5, alpha=0.6)
             ax.plot(x, own["effect"], MARKERS[i], color=kind_tint(i), markersize=7, label=kind)
         ax.axhline(0, color=GREY, linewidth=2, linestyle=":")

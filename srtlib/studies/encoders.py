@@ -117,13 +117,16 @@ def record_cold_items(
     return pd.DataFrame(rows)
 
 
-def gains(table: pd.DataFrame, metric: str = "test_unseen_ndcg@10") -> pd.DataFrame:
-    """What each encoder, the pre-trained model and the neighbours gain over the best encoder that is trained from
-    scratch on the same share, which is the one with the best mean validation NDCG@10: in pairs of a seed.
+def gains(
+    table: pd.DataFrame, metric: str = "test_unseen_ndcg@10", bases: tuple[str, ...] = ("words", "sentence", "hybrid")
+) -> pd.DataFrame:
+    """What each encoder, the pre-trained models and the neighbours gain over the best of some encoders that are trained
+    from scratch on the same share, which is the one with the best mean validation NDCG@10: in pairs of a seed.
 
     Args:
         table: as `record` writes it.
         metric: a column: larger is better.
+        bases: the encoders that the best is one of.
 
     Returns:
         One row per target, share and method but the best: `target`, `share`, `best` (its name), `encoder` (or the name
@@ -134,7 +137,7 @@ def gains(table: pd.DataFrame, metric: str = "test_unseen_ndcg@10") -> pd.DataFr
     untrained = untrained.assign(encoder=untrained["method"])
     parts = []
     for (target, _), part in table[table["share"] > 0].groupby(["target", "share"]):
-        scratch = part[part["method"] == Method.FROM_SCRATCH]
+        scratch = part[(part["method"] == Method.FROM_SCRATCH) & part["encoder"].isin(bases)]
         best = str(scratch.groupby("encoder")["valid_ndcg@10"].mean().idxmax())
         base = scratch[scratch["encoder"] == best].set_index("seed")[metric].rename("metric_low")
         level = untrained[untrained["target"] == target].merge(part[["share", "seed"]].drop_duplicates(), how="cross")

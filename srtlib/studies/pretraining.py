@@ -1,8 +1,8 @@
 """The study of pre-training: whether a larger source, or a wider model, ranks a catalogue better that it has never
 seen (claim 6 of the paper, with nothing trained on the target).
 
-Models of sentence vectors start as the neighbours by them; those of words at random vectors for these. Every training is a
-run of the store, so that a study that was interrupted goes on where it was.
+Models of sentence vectors start as the neighbours by them; those of words at random ones. Every training is a run of
+the store, so that a study that was interrupted goes on where it was.
 """
 
 from collections.abc import Iterator, Sequence
