@@ -39,6 +39,7 @@ def card_text(config: Mapping[str, Any], summary: Mapping[str, Any], name: str =
         "",
         f"A sequential recommender that knows items by {encoder.known_by}: it ranks a catalogue by what a user had "
         "before.",
+        *_neighbours(**summary.get("neighbours", {})),
         "Architecture: Zivic, Vazquez and Sánchez, *Scaling Sequential Recommendation Models with Transformers*",
         "(SIGIR 2024, doi:10.1145/3626772.3657816).",
         "",
@@ -113,6 +114,15 @@ def _use(name: str) -> list[str]:
         "the whole history by sentence vectors, which need no model; the gain is what training on your own",
         "interactions adds. It knows no prices, stock or seasons, offers what resembles the history in words, and has",
         "read English titles.",
+    ]
+
+
+def _neighbours(weight: float = 0.0, decay: float = 0.0) -> list[str]:
+    if not weight:
+        return []
+    return [
+        f"Its scores add {weight:g} times the cosine of an item's fixed vector and the history's, in which each item",
+        f"counts {decay:g} times the one after it.",
     ]
 
 

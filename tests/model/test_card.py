@@ -37,6 +37,14 @@ def test_it_says_what_items_are_known_by(dataset: Dataset, encoder: str, known_b
     assert ("items that it was trained on, and no others" in text) == (encoder == "item_ids")
 
 
+@pytest.mark.parametrize(("weight", "said"), [(None, False), (0.0, False), (8.0, True)])
+def test_it_says_how_much_the_neighbours_count(dataset: Dataset, weight: float | None, said: bool) -> None:
+    recipe = Recipe(name="tiny", model=ModelParams(d_model=8), train=TrainParams())
+    found = {} if weight is None else {"neighbours": {"weight": weight, "decay": 0.6}}
+    text = card_text(config_of(dataset, recipe), SUMMARY | found)
+    assert ("Its scores add 8 times the cosine" in text) == said
+
+
 @pytest.mark.parametrize(
     ("protocol", "said"),
     [
