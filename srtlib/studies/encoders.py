@@ -129,7 +129,7 @@ def gains(
         bases: the encoders that the best is one of.
 
     Returns:
-        One row per target, share and method but the best: `target`, `share`, `best` (its name), `encoder` (or the name
+        One row per target, share with a base, and method but the best: `target`, `share`, `best` (its name), `encoder` (or the name
         of the neighbours), `pairs`, `worse`, and of the relative gains `effect`, `low` and `high`, as
         `runs.summarise_effects` gives them.
     """
@@ -138,6 +138,8 @@ def gains(
     parts = []
     for (target, _), part in table[table["share"] > 0].groupby(["target", "share"]):
         scratch = part[(part["method"] == Method.FROM_SCRATCH) & part["encoder"].isin(bases)]
+        if scratch.empty:
+            continue
         best = str(scratch.groupby("encoder")["valid_ndcg@10"].mean().idxmax())
         base = scratch[scratch["encoder"] == best].set_index("seed")[metric].rename("metric_low")
         level = untrained[untrained["target"] == target].merge(part[["share", "seed"]].drop_duplicates(), how="cross")
