@@ -90,7 +90,7 @@ ACCENT = sns.color_palette("colorblind")[3]
 VIRIDIS = ListedColormap(sns.color_palette("viridis", 256)[:185])  # to green: what follows fades on white
 KINDS = [tuple(0.88 * part for part in sns.color_palette("colorblind")[i]) for i in (0, 1, 2, 4, 5, 7, 9)]
 LINE = 0.075  # of type beside an axis, as a share of it
-MARKERS, DASHES = "osD^vPX", ("-", "--", ":", "-.")
+MARKERS, DASHES = "osD^vPXp*<>h", ("-", "--", ":", "-.")
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:

@@ -96,7 +96,7 @@ def encoders_by_share(table: pd.DataFrame, level: float, y: str = "test_unseen_n
         level: quality of the neighbours.
         y: a column: quality.
     """
-    figure, ax = plt.subplots()
+    figure, ax = plt.subplots(figsize=(6.0, 5.4))
     for i, (name, curve) in enumerate(table.sort_values("share").groupby("encoder", sort=False)):
         ax.fill_between(curve["share"], curve["low"], curve["high"], color=kind_tint(i), alpha=0.2, linewidth=0)
         ax.plot(
@@ -122,7 +122,7 @@ def quality_by_target(table: pd.DataFrame, y: str = "test_unseen_ndcg@10") -> Fi
         y: a column: quality.
     """
     targets, methods = table["target"].unique(), table["method"].unique()
-    figure, ax = plt.subplots(figsize=(6.0, 1.6 + 0.6 * len(targets)))
+    figure, ax = plt.subplots(figsize=(6.0, 0.8 + 0.6 * len(targets) + 0.27 * len(methods)))
     row = pd.Series(range(len(targets))[::-1], index=targets)
     for i, method in enumerate(methods):
         part = table[table["method"] == method]

@@ -129,9 +129,9 @@ def gains(
         bases: the encoders that the best is one of.
 
     Returns:
-        One row per target, share with a base, and method but the best: `target`, `share`, `best` (its name), `encoder` (or the name
-        of the neighbours), `pairs`, `worse`, and of the relative gains `effect`, `low` and `high`, as
-        `runs.summarise_effects` gives them.
+        One row per target, share that a base was trained on, and method but the best: `target`, `share`, `best` (its
+        name), `encoder` (or the name of the neighbours), `pairs`, `worse`, and of the relative gains `effect`, `low`
+        and `high`, as `runs.summarise_effects` gives them.
     """
     untrained = table[table["method"].isin(NEIGHBOURS_ALONE)].drop(columns=["share", "seed"])
     untrained = untrained.assign(encoder=untrained["method"])

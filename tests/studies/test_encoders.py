@@ -154,49 +154,70 @@ def test_what_the_book_says_of_the_recorded_study() -> None:
     new = table.groupby(["share", "method", "encoder"], dropna=False)["test_unseen_ndcg@10"].mean().round(4)
     found = {(share, method, encoder): value for (share, method, encoder), value in new.items()}
     by_encoder = {(share, encoder): value for (share, _, encoder), value in found.items() if share}
+    added = [by_encoder.pop((s, "words_and_neighbours")) for s in (0.01, 0.05, 1.0)]
+    assert added == [0.0466, 0.0498, 0.0663]
+    assert [by_encoder.pop((s, "amazon-small")) for s in (0.01, 0.05)] == [0.0462, 0.0416]
+    assert by_encoder.pop((0.01, "amazon-words")) == 0.0461
     shares = {0.01: (0.0323, 0.0427, 0.0413, 0.0385), 0.05: (0.0429, 0.0438, 0.0434, 0.0416)}
     shares[1.0] = (0.0644, 0.0590, 0.0652, 0.0539)
-    names = ("words", "sentence", "hybrid", "amazon-small")
+    names = ("words", "sentence", "hybrid", "amazon-small-1")
     assert by_encoder == {(s, name): value for s, row in shares.items() for name, value in zip(names, row, strict=True)}
-    untrained = table[table["share"] == 0].set_index("method")["test_unseen_ndcg@10"].round(4)
-    assert (untrained["text_neighbours"], untrained["zero_shot"]) == (0.0423, 0.0374)
     assert table[table["share"].between(0.001, 0.9)].groupby(["share", "encoder"]).size().eq(3).all()
 
 
 def test_what_the_book_says_of_targets_that_were_not_trained_on() -> None:
     table = pd.read_csv(project_root() / "results" / "transfer" / "sentences.csv")
-    untrained = (
-        table[table["share"] == 0].pivot(index="target", columns="method", values="test_unseen_ndcg@10").round(4)
+    unseen = table[table["share"] == 0]
+    unseen = unseen.assign(method=unseen["encoder"].where(unseen["method"] == "zero_shot", unseen["method"]))
+    new, every = (
+        unseen.pivot(index="target", columns="method", values=f"test{part}_ndcg@10") for part in ("_unseen", "")
     )
-    assert untrained.loc["amazon_sports_2014", ["text_neighbours", "untrained", "zero_shot"]].tolist() == [
-        0.02, 0.0198, 0.0196,
-    ]  # fmt: skip
-    films = untrained.loc["movielens_1m"]
-    assert films[["text_neighbours", "untrained", "zero_shot", "co_occurrence"]].tolist() == [
-        0.0195,
-        0.0249,
-        0.0251,
-        0.0472,
-    ]
+    names = ["text_neighbours", "history_neighbours", "untrained", "amazon-small-1", "amazon-small"]
+    assert new[names].round(4).loc["amazon_beauty_2014"].tolist() == [0.0423, 0.0463, 0.0376, 0.0374, 0.0456]
+    assert new[names].round(4).loc["amazon_sports_2014"].tolist() == [0.0200, 0.0215, 0.0198, 0.0196, 0.0213]
+    assert new[names].round(4).loc["movielens_1m"].tolist() == [0.0195, 0.0300, 0.0249, 0.0251, 0.0356]
+    back = (new["history_neighbours"] / new["text_neighbours"] - 1).round(2)
+    assert back.to_dict() == {"amazon_beauty_2014": 0.09, "amazon_sports_2014": 0.08, "movielens_1m": 0.54}
+    cost = (every["history_neighbours"] / every["text_neighbours"] - 1).round(2)
+    assert cost[["amazon_beauty_2014", "amazon_sports_2014"]].tolist() == [-0.04, -0.05]
+    learnt = (new["amazon-small"] / new["history_neighbours"] - 1).round(2)
+    assert learnt.to_dict() == {"amazon_beauty_2014": -0.02, "amazon_sports_2014": -0.01, "movielens_1m": 0.19}
+    assert round(new.loc["movielens_1m", "co_occurrence"], 4) == 0.0472
+    assert round(new.loc["amazon_beauty_2014", "amazon-words"], 4) == 0.0453
 
 
 def test_what_the_book_says_of_the_gains() -> None:
     table = pd.read_csv(project_root() / "results" / "transfer" / "sentences.csv")
     found = encoders.gains(table).set_index(["target", "encoder", "share"]).sort_index()
-    beauty, sports = (found.loc[(f"amazon_{name}_2014", "amazon-small")] for name in ("beauty", "sports"))
+    beauty, sports = (found.loc[(f"amazon_{name}_2014", "amazon-small-1")] for name in ("beauty", "sports"))
     assert beauty["effect"].round(2).to_dict() == {0.01: -0.07, 0.05: -0.04, 1.0: -0.16}
     assert beauty.loc[0.01, ["low", "high"]].astype(float).round(2).tolist() == [-0.1, -0.03]
     assert sports["effect"].round(2).to_dict() == {0.01: -0.08, 0.05: -0.01, 1.0: -0.23}
     assert sports.loc[0.01, ["low", "high"]].astype(float).round(2).tolist() == [-0.11, -0.05]
-    films = found.loc[("movielens_1m", "amazon-small")]
+    films = found.loc[("movielens_1m", "amazon-small-1")]
     assert films["effect"].round(2).to_dict() == {0.01: -0.11, 0.05: -0.2}
     assert films.loc[0.01, ["low", "high"]].astype(float).round(2).tolist() == [-0.18, -0.04]
     assert films.loc[0.05, ["low", "high"]].astype(float).round(2).tolist() == [-0.26, -0.14]
     assert sports.loc[0.05, ["low", "high"]].astype(float).round(2).tolist() == [-0.05, 0.03]
-    others = found.loc["movielens_1m"]["effect"].round(2)
-    assert (others["sentence", 0.05], others["text_neighbours", 0.05]) == (-0.18, -0.81)
-    same = encoders.gains(table[table["encoder"].isin(["sentence", "amazon-small"]) | (table["share"] == 0)])
-    same = same[same["encoder"] == "amazon-small"]
+    of_films = found.loc["movielens_1m"]["effect"].round(2)
+    assert (of_films["sentence", 0.05], of_films["history_neighbours", 0.05]) == (-0.18, -0.7)
+    lead = found.xs("words_and_neighbours", level="encoder").astype({"low": float, "high": float}).round(2)
+    assert lead.loc["amazon_beauty_2014", ["effect", "low", "high"]].to_numpy()[:2].tolist() == [
+        [0.13, 0.09, 0.17], [0.15, 0.12, 0.17],
+    ]  # fmt: skip
+    assert lead.loc[("amazon_beauty_2014", 1.0), "effect"] == 0.03
+    assert lead.loc[("amazon_sports_2014", 0.01)][["effect", "low", "high"]].tolist() == [0.11, 0.09, 0.13]
+    ready = found.loc[("amazon_beauty_2014", "amazon-small")].astype({"low": float, "high": float}).round(2)
+    assert ready[["effect", "low", "high"]].to_numpy().tolist() == [[0.12, 0.1, 0.14], [-0.04, -0.05, -0.03]]
+    others = found.xs("amazon-small", level="encoder").astype({"low": float, "high": float}).round(2)
+    assert others.loc[("amazon_sports_2014", 0.01)][["effect", "low", "high"]].tolist() == [0.09, 0.05, 0.13]
+    assert others.loc[("movielens_1m", 0.01)][["pairs", "effect", "low", "high"]].tolist() == [2, -0.08, -0.22, 0.09]
+    assert lead.loc[("movielens_1m", 0.01)][["effect", "low", "high"]].tolist() == [0.07, -0.03, 0.18]
+    assert found.loc[("amazon_sports_2014", "history_neighbours", 0.05), "effect"].round(2) == 0.13
+    alone = found.loc[("amazon_beauty_2014", "history_neighbours"), "effect"].round(2)
+    assert alone.tolist()[:2] == [0.12, 0.07]
+    same = encoders.gains(table[table["encoder"].isin(["sentence", "amazon-small-1"]) | (table["share"] == 0)])
+    same = same[same["encoder"] == "amazon-small-1"]
     assert same["best"].eq("sentence").all()
     assert same["effect"].round(2).tolist() == [-0.1, -0.05, -0.09, -0.08, -0.04, -0.09, -0.1, -0.03]
 
@@ -205,13 +226,23 @@ def test_what_the_book_says_of_cold_items() -> None:
     """What learns loses on cold targets and gains on warm ones, and no interval holds zero."""
     table = pd.read_csv(project_root() / "results" / "transfer" / "cold_sentences.csv", dtype={"commit": str})
     assert table.groupby("items")["users"].unique().map(list).to_dict() == {"cold": [2367], "warm": [19996]}
-    new = table.assign(name=table["method"].where(table["method"] != "from_scratch", table["encoder"]))
+    names = table["method"].where(table["method"] != "from_scratch", table["encoder"])
+    ready = table["encoder"] == "amazon-small"
+    new = table.assign(name=names.mask(ready, names + "_ready"))
     new = new.pivot(index="name", columns="items", values=["test_unseen_ndcg@10", "difference", "low", "high"])
     found = {name: tuple(row) for name, row in new["test_unseen_ndcg@10"].round(4).iterrows()}
     assert found == {
         "text_neighbours": (0.0470, 0.0418), "zero_shot": (0.0434, 0.0367), "words": (0.0360, 0.0625),
         "sentence": (0.0293, 0.0567), "hybrid": (0.0298, 0.0611), "full": (0.0316, 0.0525),
+        "history_neighbours": (0.0534, 0.0455), "zero_shot_ready": (0.0525, 0.0448), "full_ready": (0.0373, 0.0572),
+        "words_and_neighbours": (0.0380, 0.0642),
     }  # fmt: skip
+    back = new.loc["history_neighbours"].round(3)
+    assert (back["low", "cold"], back["high", "cold"]) == (0.003, 0.010)
+    for name in ("words_and_neighbours", "full_ready"):
+        assert new.loc[name, ("high", "cold")] < 0 < new.loc[name, ("low", "warm")]
+        lost = new.loc[name, ("difference", "cold")] / found["text_neighbours"][0]
+        assert -0.22 < lost < -0.18
     learnt = new.loc[["words", "sentence", "hybrid", "full"]]
     assert (learnt["high", "cold"] < 0).all()
     assert (learnt["low", "warm"] > 0).all()

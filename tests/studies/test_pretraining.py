@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
@@ -52,6 +53,7 @@ def test_a_row_per_size_and_width_before_and_after_and_none_is_trained_twice(
 def test_what_the_book_says_of_larger_sources() -> None:
     """Every training takes away, and more interactions do not mend it."""
     table = pd.read_csv(project_root() / "results" / "transfer" / "pretraining_sentences.csv", dtype={"commit": str})
+    words = table[table["encoder"] == "words"]
     table = table[table["encoder"] != "words"]
     assert table["test_unseen_ndcg@10"].iloc[0].round(4) == 0.0426
     found = table.iloc[1:].pivot(
@@ -65,3 +67,15 @@ def test_what_the_book_says_of_larger_sources() -> None:
     assert largest["zero_shot"].tolist() == [0.028, 0.032, 0.035]
     assert largest["untrained"].tolist() == [0.032, 0.036, 0.038]
     assert found["untrained"].max() < 0.0426
+    bags = words.pivot(index=["d_model", "source_interactions"], columns="method", values="test_unseen_ndcg@10").round(
+        3
+    )
+    assert bags["zero_shot"].loc[64].tolist() == [0.021, 0.024, 0.021, 0.016, 0.011]
+    assert bags["untrained"].loc[64].between(0.020, 0.024).all()
+    assert bags["untrained"].loc[16].between(0.004, 0.008).all()
+    assert (bags["zero_shot"] > bags["untrained"]).loc[16].tolist() == [True, True, False, False]
+    learnt = words[(words["method"] == "zero_shot") & (words["d_model"] == 64)].sort_values("source_interactions")
+    assert learnt["source_valid_ndcg@10"].round(3).tolist()[1:] == [0.027, 0.029, 0.034, 0.035]
+    line = stats.linregress(np.log10(learnt["source_interactions"]), learnt["test_unseen_ndcg@10"])
+    half = stats.t.ppf(0.975, len(learnt) - 2) * line.stderr
+    assert [round(line.slope + part * half, 4) for part in (0, -1, 1)] == [-0.0054, -0.0124, 0.0016]
