@@ -108,7 +108,7 @@ class Step:
             d_model=d_model, n_layers=n_layers, n_heads=max(1, d_model // 64), d_ff=d_ff * d_model, max_len=MAX_LEN,
             dropout=dropout, attention_dropout=0.0, norm="pre", norm_eps=1e-12, encoder="token_bag", start="random",
             fields={"title": TOKENS}, vector_dim=0, initialisation="xavier", feed_forward="gelu",
-            qk_norm=False, temperature=0.0, positions="absolute", residual_scale=False,
+            qk_norm=False, temperature=0.0, positions="absolute", residual_scale=False, neighbours=False,
         )  # fmt: skip
         train: Any = SimpleNamespace(
             objective="sampled_softmax", supervise="all", logq_on_positive=False, n_negatives=n_negatives,
