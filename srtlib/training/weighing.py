@@ -38,22 +38,22 @@ def with_neighbours(model: SRT, dataset: Dataset) -> SRT:
     both.load_state_dict(model.state_dict(), strict=False)
     both.origin = model.origin
     both.to(model.device)
+    both.move_to(dataset)
     weigh_neighbours(both, dataset)
     return both.eval()
 
 
 @torch.no_grad()
 def weigh_neighbours(model: SRT, dataset: Dataset) -> None:
-    """Fit a model's neighbours to a catalogue, and set weight and decay to those with the highest validation NDCG@10
-    among new items, which are what is offered; the smaller of equals.
+    """Set weight and decay of a model's neighbours to those with the highest validation NDCG@10 among new items, which
+    are what is offered; the smaller of equals.
 
     Args:
-        model: with neighbours.
+        model: with neighbours, which were fitted to this catalogue (`SRT.move_to`).
         dataset: at most 5,000 of whose users are ranked for.
     """
     path = model.neighbours
     assert path is not None
-    path.fit(dataset)
     quality = {}
     for decay in DECAYS:
         path.decay.fill_(decay)
