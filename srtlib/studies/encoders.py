@@ -6,8 +6,8 @@ Every training is a run of the store, so that a study that was interrupted goes 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ NEIGHBOURS_ALONE = {"text_neighbours": text_neighbours, "history_neighbours": hi
 ARCHITECTURE, D_FF = Architecture(d_model=256), 256  # of the released model amazon-small
 RANKINGS = {"test": False, "test_unseen": True}  # whether a user's own history is left out
 SHARE_RATE, TUNED_RATE = 3e-4, 5e-4  # on a share of the users; of a pre-trained model, on all of them
+KEYS = ("target", "method", "encoder", "share", "seed", "learning_rate")
 
 
 def record(
@@ -58,9 +59,10 @@ def record(
     seeds: Mapping[float, int],
     encoders: tuple[str, ...] = tuple(ENCODERS),
     starts: tuple[str, ...] = ("amazon-small",),
+    rates: tuple[float, ...] = (),
 ) -> pd.DataFrame:
-    """Run the study of one target and write its table, row by row as trainings end: encoder, method, share, seed and
-    metrics on the whole target. Other rows stay.
+    """Run the study of one target and write its table, row by row as trainings end: encoder, method, share, seed,
+    learning rate and metrics on the whole target. Other rows stay.
 
     Args:
         path: of a CSV file.
@@ -69,11 +71,13 @@ def record(
         seeds: share of the target's users -> seeds that are trained on it.
         encoders: names in `ENCODERS` that are trained from scratch.
         starts: names of released models, or of others in `PRETRAINED`, that are fine-tuned.
+        rates: learning rates that are tried with the first seed of each training; the others have the one with the best
+            validation NDCG@10 (default: one rate, by the share). `tuned` picks these rows.
     """
     rows: list[dict[str, Any]] = []
-    for row in _rows(load_dataset(target), store, seeds, encoders, starts):
+    for row in _rows(load_dataset(target), store, seeds, encoders, starts, rates):
         rows.append(row)
-        write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "share", "seed"))
+        write_rows(path, pd.DataFrame(rows), KEYS)
     return pd.DataFrame(rows)
 
 
@@ -115,6 +119,20 @@ def record_cold_items(
             rows.append({**row, **more, **values})
         write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "items", "seed"))
     return pd.DataFrame(rows)
+
+
+def tuned(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each training at its own best learning rate: that with the best validation NDCG@10 of the first seed.
+    What is not trained stays.
+
+    Args:
+        table: as `record` writes it.
+    """
+    training = ["target", "method", "encoder", "share"]
+    first = table[(table["seed"] == 0) & table["learning_rate"].notna()].sort_values("valid_ndcg@10")
+    best = first.groupby(training, dropna=False)["learning_rate"].last().rename("best")
+    own = table.join(best, on=training)["best"]
+    return table[table["learning_rate"].isna() | (table["learning_rate"] == own)]
 
 
 def gains(
@@ -182,7 +200,12 @@ def _with_world_vectors(dataset: Dataset) -> Dataset:
 
 
 def _rows(
-    target: Dataset, store: Path, seeds: Mapping[float, int], encoders: tuple[str, ...], starts: tuple[str, ...]
+    target: Dataset,
+    store: Path,
+    seeds: Mapping[float, int],
+    encoders: tuple[str, ...],
+    starts: tuple[str, ...],
+    rates: tuple[float, ...],
 ) -> Iterator[dict[str, Any]]:
     with_vectors = target.with_vectors(sentence_vectors(item_texts(target.catalogue)))
     for name in UNTRAINED:
@@ -195,15 +218,30 @@ def _rows(
             yield _row(target, "untrained", start, 0.0, 0, summary)
         _, summary = fine_tune(model, target, store, unseen, Method.ZERO_SHOT)
         yield _row(target, Method.ZERO_SHOT, start, 0.0, 0, summary)
-    for share, seed in ((share, seed) for share, n in sorted(seeds.items()) for seed in range(n)):
-        part = target.panel(round(share * target.n_users))
-        for encoder in encoders:
-            _, summary = train(_recipe(part, share, encoder, seed), part, store, panel=target)
-            yield _row(target, Method.FROM_SCRATCH, encoder, share, seed, summary)
-        tuned = _recipe(part, share, "words", seed, {"learning_rate": TUNED_RATE})
-        for start, model in models.items():
-            _, summary = fine_tune(model, part, store, tuned.train, panel=target)
-            yield _row(target, Method.FULL, start, share, seed, summary)
+    for share, n in sorted(seeds.items()):
+        for name in (*encoders, *starts):
+            yield from _trainings(target, store, share, n, name, models.get(name), rates)
+
+
+def _trainings(
+    target: Dataset, store: Path, share: float, n: int, name: str, start: SRT | None, rates: tuple[float, ...]
+) -> Iterator[dict[str, Any]]:
+    """A row per seed at the best rate, and before them one per rate: of an encoder, or of a pre-trained model."""
+    part, method = target.panel(round(share * target.n_users)), Method.FROM_SCRATCH if start is None else Method.FULL
+
+    def row(seed: int, rate: float | None) -> dict[str, Any]:
+        recipe = _recipe(part, share, name if start is None else "words", seed, rate)
+        if start is None:
+            _, summary = train(recipe, part, store, panel=target)
+        else:
+            _, summary = fine_tune(start, part, store, recipe.train, panel=target)
+        return {**_row(target, method, name, share, seed, summary), "learning_rate": recipe.train.learning_rate}
+
+    usual = None if start is None or share < 1 else TUNED_RATE
+    tried = [row(0, rate) for rate in rates or (usual,)]
+    yield from tried
+    best = max(tried, key=itemgetter("valid_ndcg@10"))
+    yield from (row(seed, best["learning_rate"]) for seed in range(1, n))
 
 
 def _judged(
@@ -223,7 +261,7 @@ def _judged(
         score, found = scorer(with_vectors), record_baseline(name, with_vectors, store)
         by_text = {ranking: score_ranks(score, with_vectors, "test", unseen) for ranking, unseen in RANKINGS.items()}
         yield about(name, "", 0, found), by_text
-    models, on_all = {start: _pretrained(start, store) for start in starts}, {"learning_rate": TUNED_RATE}
+    models = {start: _pretrained(start, store) for start in starts}
     for start, model in models.items():
         moved, found = fine_tune(model, whole, store, _recipe(whole, 1.0, "words", 0).train, Method.ZERO_SHOT)
         yield about(Method.ZERO_SHOT, start, 0, found), ranks(moved)
@@ -232,7 +270,7 @@ def _judged(
             trained, found = train(_recipe(warm, 1.0, encoder, seed), warm, store)
             yield about(Method.FROM_SCRATCH, encoder, seed, found), ranks(trained)
         for start, model in models.items():
-            tuned, found = fine_tune(model, warm, store, _recipe(warm, 1.0, "words", seed, on_all).train)
+            tuned, found = fine_tune(model, warm, store, _recipe(warm, 1.0, "words", seed, TUNED_RATE).train)
             yield about(Method.FULL, start, seed, found), ranks(tuned)
 
 
@@ -249,14 +287,14 @@ def _pretrained(name: str, store: Path) -> SRT:
     return SRT.from_pretrained(pretrain(PRETRAINED[name], store, name)[0] if name in PRETRAINED else name)
 
 
-def _recipe(
-    part: Dataset, share: float, encoder: str, seed: int, on_all: Mapping[str, Any] = MappingProxyType({})
-) -> Recipe:
-    """The default recipe, with the settings `on_all` of the users; on a share steps are smaller, and there are more
-    epochs, with as many validations."""
+def _recipe(part: Dataset, share: float, encoder: str, seed: int, rate: float | None = None) -> Recipe:
+    """The default recipe; on a share steps are smaller, and there are more epochs, with as many validations."""
     factor = share**-0.5
-    on_share = {"epochs": round(5 * factor), "eval_every": round(factor), "learning_rate": SHARE_RATE}
-    settings = {"d_ff": D_FF, **ENCODERS[encoder], **(on_share if share < 1 else {"eval_every": 2, **on_all})}
+    settings: dict[str, Any] = {"d_ff": D_FF, **ENCODERS[encoder], "eval_every": 2}
+    if share < 1:
+        settings |= {"epochs": round(5 * factor), "eval_every": round(factor), "learning_rate": SHARE_RATE}
+    if rate is not None:
+        settings["learning_rate"] = rate
     return recipe_for("srtlib", ARCHITECTURE, part, settings, seed, "encoders")
 
 

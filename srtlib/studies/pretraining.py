@@ -1,5 +1,5 @@
-"""The study of pre-training: whether a larger source, or a wider model, ranks a catalogue better that it has never
-seen (claim 6 of the paper, with nothing trained on the target).
+"""The study of pre-training: whether a larger source, or a wider or deeper model, ranks a catalogue better that it has
+never seen (claim 6 of the paper, with nothing trained on the target).
 
 Models of sentence vectors start as the neighbours by them; those of words at random ones. Every training is a run of
 the store, so that a study that was interrupted goes on where it was.
@@ -34,13 +34,14 @@ def record(
     sizes: Sequence[int],
     widths: Sequence[int] = WIDTHS,
     encoder: str = "sentence",
+    layers: Sequence[int] = (1,),
 ) -> pd.DataFrame:
     """Run the study of one target and write its table, row by row as trainings end. Other rows stay.
 
-    Rows: the neighbours by the target's own vectors; for each size of the source and width of the model `untrained`
+    Rows: the neighbours by the target's own vectors; for each size of the source and shape of the model `untrained`
     (the whitening of sentence vectors alone, or words at random) and `zero_shot`. Columns: `encoder`, `d_model`,
-    `source_interactions`, `source_users`, `source_items`, of a training `source_valid_ndcg@10`, and those of
-    `summary_row`.
+    `n_layers`, `source_interactions`, `source_users`, `source_items`, of a training `source_valid_ndcg@10`, and those
+    of `summary_row`.
 
     Args:
         path: of a CSV file.
@@ -48,13 +49,16 @@ def record(
         target: name of the data set, 5,000 of whose users are judged.
         store: of the runs.
         sizes: interactions of the source: nested samples of its users.
-        widths: of the models, which have one layer.
+        widths: of the models.
         encoder: sentence or words.
+        layers: numbers of layers of the models.
     """
     rows: list[dict[str, Any]] = []
-    for row in _rows(sources, load_dataset(target), store, sizes, widths, encoder):
+    shapes = [Architecture(d_model=width, n_layers=depth) for width in widths for depth in layers]
+    for row in _rows(sources, load_dataset(target), store, sizes, shapes, encoder):
         rows.append(row)
-        write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "source_interactions", "d_model"))
+        keys = ("target", "method", "encoder", "source_interactions", "d_model", "n_layers")
+        write_rows(path, pd.DataFrame(rows), keys)
     return pd.DataFrame(rows)
 
 
@@ -63,7 +67,7 @@ def _rows(
     target: Dataset,
     store: Path,
     sizes: Sequence[int],
-    widths: Sequence[int],
+    shapes: Sequence[Architecture],
     encoder: str,
 ) -> Iterator[dict[str, Any]]:
     judged = target.panel(JUDGED)
@@ -78,14 +82,14 @@ def _rows(
             "source_users": source.n_users,
             "source_items": source.n_items,
         }
-        for width in widths:
-            of_model = {"encoder": encoder, "d_model": width, **about}
-            recipe = _recipe(encoder, width, source)
+        for shape in shapes:
+            of_model = {"encoder": encoder, "d_model": shape.d_model, "n_layers": shape.n_layers, **about}
+            recipe = _recipe(encoder, shape, source)
             yield {**of_model, **unseen_before(recipe, source, judged, store)}
             yield {**of_model, **unseen_after(recipe, source, judged, store)}
 
 
-def _recipe(encoder: str, width: int, source: Dataset) -> Recipe:
+def _recipe(encoder: str, shape: Architecture, source: Dataset) -> Recipe:
     name = look_up({"sentence": "sentence", "words": "srtlib"}, encoder, "encoder")
-    settings = {**SETTINGS, "d_ff": width} if encoder == "sentence" else {}
-    return recipe_for(name, Architecture(d_model=width), source, settings, 0, "pretraining")
+    settings = {**SETTINGS, "d_ff": shape.d_model} if encoder == "sentence" else {}
+    return recipe_for(name, shape, source, settings, 0, "pretraining")

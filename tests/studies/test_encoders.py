@@ -48,6 +48,22 @@ def test_a_row_per_training_and_none_is_done_twice(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.usefixtures("quick")
+def test_each_training_keeps_the_rate_that_is_best_on_validation(tmp_path: Path) -> None:
+    """All rates are tried with the first seed, the best is used for the others, and read back from the table."""
+    path, rates = tmp_path / "table.csv", (1e-4, 1e-3, 1e-2)
+    found = encoders.record(path, "small", tmp_path / "runs", {0.5: 3}, ("words", "sentence"), rates=rates)
+    kept = encoders.tuned(pd.read_csv(path))
+    for name in ("words", "sentence", "amazon-small"):
+        own = found[(found["encoder"] == name) & (found["share"] > 0)]
+        first = own[own["seed"] == 0].set_index("learning_rate")["valid_ndcg@10"]
+        assert sorted(first.index) == list(rates)
+        assert set(own[own["seed"] > 0]["learning_rate"]) == {first.idxmax()}
+        left = kept[(kept["encoder"] == name) & (kept["share"] > 0)]
+        assert left[["seed", "learning_rate"]].values.tolist() == [[seed, first.idxmax()] for seed in range(3)]
+    assert (kept["share"] == 0).sum() == (found["share"] == 0).sum()
+
+
+@pytest.mark.usefixtures("quick")
 def test_cold_items_are_unknown_to_whatever_learns_and_yet_ranked(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

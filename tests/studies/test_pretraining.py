@@ -44,10 +44,14 @@ def test_a_row_per_size_and_width_before_and_after_and_none_is_trained_twice(
     words = pretraining.record(*given[:4], sizes, (4,), encoder="words")
     assert words["method"].tolist() == ["text_neighbours", *["untrained", "zero_shot"] * 2]
     assert words["params_total"].iloc[1] > 4 * 100  # a table of words
+    deep = pretraining.record(*given[:4], sizes[:1], (4,), layers=(1, 2))
+    assert deep["n_layers"].tolist()[1:] == [1, 1, 2, 2]
+    weights = deep["params_total"]
+    assert weights.iloc[3] > weights.iloc[1]
     monkeypatch.setattr("srtlib.training.trainer.Trainer.step", None)
     pd.testing.assert_frame_equal(pretraining.record(*given), found)
     written = pd.read_csv(path)
-    assert written["encoder"].fillna("").value_counts().to_dict() == {"sentence": 8, "words": 4, "": 1}
+    assert written["encoder"].fillna("").value_counts().to_dict() == {"sentence": 10, "words": 4, "": 1}
 
 
 def test_what_the_book_says_of_larger_sources() -> None:
