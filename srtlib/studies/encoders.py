@@ -16,19 +16,31 @@ import pandas as pd
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import load_dataset, synthetic_world
 from srtlib.data.sentences import item_texts, sentence_vectors
-from srtlib.evaluation import judge, metrics, metrics_of_users
+from srtlib.evaluation import evaluate, judge, metrics, metrics_of_users
+from srtlib.model.average import Average
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.params import Architecture, Recipe, Transfer
 from srtlib.recipes import NEIGHBOURS, SENTENCE, recipe_for
 from srtlib.runs import summarise_effects
-from srtlib.studies.baselines import UNTRAINED, history_neighbours, record_baseline, score_ranks, text_neighbours
-from srtlib.studies.fine_tuning import Method, fine_tune
-from srtlib.studies.judging import mean_over_users
+from srtlib.studies.baselines import (
+    UNTRAINED,
+    history_neighbours,
+    record_baseline,
+    sasrec,
+    score_ranks,
+    text_neighbours,
+)
+from srtlib.studies.fine_tuning import Method, fine_tune, fingerprint
+from srtlib.studies.judging import best_weight, mean_over_users
 from srtlib.studies.recording import write_rows
 from srtlib.studies.releasing import RELEASES, pretrain
+from srtlib.studies.text_and_ids import IDS
 from srtlib.studies.transfer import PROVENANCE, Trials, summary_row, without_cold_items
+from srtlib.training.identity import Tuning, config_of
+from srtlib.training.provenance import record_untrained
 from srtlib.training.trainer import train
+from srtlib.training.weighing import PANEL
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "words": {"encoder": "token_bag"},
@@ -49,6 +61,7 @@ NEIGHBOURS_ALONE = {"text_neighbours": text_neighbours, "history_neighbours": hi
 ARCHITECTURE, D_FF = Architecture(d_model=256), 256  # of the released model amazon-small
 RANKINGS = {"test": False, "test_unseen": True}  # whether a user's own history is left out
 SHARE_RATE, TUNED_RATE = 3e-4, 5e-4  # on a share of the users; of a pre-trained model, on all of them
+NEIGHBOURS_IN_SUM = (0.0, 1.0, 2.0, 4.0, 8.0)  # weights that are tried beside those of item IDs
 KEYS = ("target", "method", "encoder", "share", "seed", "learning_rate")
 
 
@@ -119,6 +132,53 @@ def record_cold_items(
             rows.append({**row, **more, **values})
         write_rows(path, pd.DataFrame(rows), ("target", "method", "encoder", "items", "seed"))
     return pd.DataFrame(rows)
+
+
+def record_sum(path: Path, target: str, store: Path, seeds: int = 1) -> pd.DataFrame:
+    """Add the scores of item IDs (SASRec) to those of words and neighbours, on all users of one target, and write a row
+    per seed, `words_neighbours_and_ids`, into the table of `record`. Other rows stay.
+
+    The weights of the neighbours and of the IDs are those with the best validation NDCG@10 among new items.
+
+    Args:
+        path, target, store: as for `record`.
+        seeds: of the training of both models.
+    """
+    dataset = load_dataset(target)
+    rows: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        rows.append(_sum_row(dataset, store, seed))
+        write_rows(path, pd.DataFrame(rows), KEYS)
+    return pd.DataFrame(rows)
+
+
+def _sum_row(dataset: Dataset, store: Path, seed: int) -> dict[str, Any]:
+    recipe = _recipe(dataset, 1.0, "words_and_neighbours", seed)
+    text, of_text = train(recipe, dataset, store, panel=dataset)
+    ids, of_ids = train(sasrec(dataset, **IDS, seed=seed), dataset, store, panel=dataset)
+    parts = [fingerprint(text), fingerprint(ids)]
+    both, weights = _best_sum(text, ids, dataset.panel(PANEL))
+    summary = record_untrained(
+        store,
+        config_of(dataset, recipe, dataset, Tuning({"sum": parts, **weights})),
+        lambda split, exclude_seen: evaluate(both, dataset, split, exclude_seen=exclude_seen),
+        both.parameter_counts(),
+    )
+    summary |= {name: of_text[name] + of_ids[name] for name in ("flops", "wall_s")}
+    return {**_row(dataset, Method.FROM_SCRATCH, "words_neighbours_and_ids", 1.0, seed, summary), **weights}
+
+
+def _best_sum(text: SRT, ids: SRT, dataset: Dataset) -> tuple[Average, dict[str, float]]:
+    assert text.neighbours is not None
+    found = []
+    for weight in NEIGHBOURS_IN_SUM:
+        text.neighbours.weight.fill_(weight)
+        table = best_weight(text, ids, dataset, exclude_seen=True)[1]
+        found.append(table.assign(neighbours_weight=weight, ids_weight=table["weight"]))
+    best = pd.concat(found, ignore_index=True).sort_values("ndcg@10", kind="stable").iloc[-1]
+    weights = {name: float(best[name]) for name in ("neighbours_weight", "ids_weight")}
+    text.neighbours.weight.fill_(weights["neighbours_weight"])
+    return Average(text, ids, weights["ids_weight"]), weights
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:

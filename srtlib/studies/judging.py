@@ -240,7 +240,11 @@ def mean_over_users(values: np.ndarray, level: float = 0.95) -> tuple[float, dic
 
 
 def best_weight(
-    first: SRT, second: SRT, dataset: Dataset, weights: Sequence[float] = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+    first: SRT,
+    second: SRT,
+    dataset: Dataset,
+    weights: Sequence[float] = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
+    exclude_seen: bool = False,
 ) -> tuple[float, pd.DataFrame]:
     """The weight at which the sum of two models' scores (`srtlib.model.average.Average`) is best on validation.
 
@@ -249,11 +253,13 @@ def best_weight(
         second: whose scores count `weight` times.
         dataset: whose users and catalogue.
         weights: that are tried.
+        exclude_seen: rank among the items that are new to a user, as a shop offers them.
 
     Returns:
-        The weight of the highest validation NDCG@10 among all items, and a row for each: weight and metrics.
+        The weight of the highest validation NDCG@10, and a row for each: weight and metrics.
     """
-    rows = [{"weight": w, **evaluate(Average(first, second, w), dataset, "valid")} for w in weights]
+    sums = {w: Average(first, second, w) for w in weights}
+    rows = [{"weight": w, **evaluate(s, dataset, "valid", exclude_seen=exclude_seen)} for w, s in sums.items()]
     table = pd.DataFrame(rows)
     return weights[int(table["ndcg@10"].to_numpy().argmax())], table
 

@@ -54,6 +54,10 @@ def test_the_weight_is_the_best_on_validation(dataset: Dataset, pair: tuple[SRT,
     weight, table = best_weight(*pair, dataset, (0.0, 1.0, 10.0))
     assert table["weight"].tolist() == [0, 1, 10]
     assert weight == table.sort_values("ndcg@10")["weight"].iloc[-1]
+    weight, table = best_weight(*pair, dataset, (0.0, 1.0, 10.0), exclude_seen=True)
+    among_new = judge(Average(*pair, weight), dataset, "valid", exclude_seen=True).metrics()
+    assert table["ndcg@10"].max() == pytest.approx(among_new["ndcg@10"])
+    _, table = best_weight(*pair, dataset, (0.0, 1.0, 10.0))
     alone = judge(pair[0], dataset, "valid").metrics()
     assert table.loc[0, "mrr@10"] == pytest.approx(alone["mrr@10"], abs=0.05)  # the shorter history counts
 

@@ -10,10 +10,13 @@ import pytest
 from srtlib.data.dataset import Dataset
 from srtlib.data.loading import build_dataset
 from srtlib.data.synthetic import World
+from srtlib.evaluation import evaluate
+from srtlib.model.average import Average
 from srtlib.params import Architecture, FineTuning, Transfer
 from srtlib.paths import project_root
 from srtlib.studies import encoders, fine_tuning, transfer
-from srtlib.studies.baselines import UNTRAINED
+from srtlib.studies.baselines import UNTRAINED, sasrec
+from srtlib.training.trainer import train
 
 SETTINGS = {"epochs": 1, "eval_every": 1, "batch_size": 64, "n_negatives": 8}
 
@@ -61,6 +64,33 @@ def test_each_training_keeps_the_rate_that_is_best_on_validation(tmp_path: Path)
         left = kept[(kept["encoder"] == name) & (kept["share"] > 0)]
         assert left[["seed", "learning_rate"]].values.tolist() == [[seed, first.idxmax()] for seed in range(3)]
     assert (kept["share"] == 0).sum() == (found["share"] == 0).sum()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_sum_with_item_ids_has_the_weights_that_are_best_on_validation(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "IDS", {"model": {"d_model": 8}, "train": SETTINGS})
+    row = encoders.record_sum(tmp_path / "table.csv", "small", tmp_path / "runs").iloc[0]
+    store = tmp_path / "runs"
+    text, _ = train(encoders._recipe(dataset, 1.0, "words_and_neighbours", 0), dataset, store, panel=dataset)
+    ids, _ = train(sasrec(dataset, **encoders.IDS), dataset, store, panel=dataset)
+    assert text.neighbours is not None
+    found = {}
+    for alike in (0.0, 1.0, 2.0, 4.0, 8.0):
+        text.neighbours.weight.fill_(alike)
+        for weight in (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0):
+            both = Average(text, ids, weight)
+            found[alike, weight] = evaluate(both, dataset, "valid", exclude_seen=True)["ndcg@10"]
+    best = row["neighbours_weight"], row["ids_weight"]
+    assert found[best] == max(found.values())
+    text.neighbours.weight.fill_(best[0])
+    unseen = evaluate(Average(text, ids, best[1]), dataset, exclude_seen=True)
+    assert row["test_unseen_ndcg@10"] == pytest.approx(unseen["ndcg@10"])
+    assert row["encoder"] == "words_neighbours_and_ids"
+    monkeypatch.setattr("srtlib.training.trainer.Trainer.step", None)
+    again = encoders.record_sum(tmp_path / "table.csv", "small", tmp_path / "runs").iloc[0]
+    pd.testing.assert_series_equal(again, row)
 
 
 @pytest.mark.usefixtures("quick")
