@@ -89,7 +89,7 @@ class ModelParams(Params):
     )
     vocab_size: int = Field(default=30_000, ge=100, le=30_000)
     vector_dim: int = Field(default=0, ge=0, description="width of the vectors (fixed_vectors, sentence, hybrid)")
-    n_items: int = Field(default=0, ge=0, description="size of the one catalogue that it knows (item_ids)")
+    n_items: int = Field(default=0, ge=0, description="size of the one catalogue that it knows (item_ids, hybrid_ids)")
     feed_forward: Literal["gelu", "swiglu"] = later_field(
         "gelu", description="swiglu: gated, with half as many weights more"
     )
@@ -119,7 +119,7 @@ class ModelParams(Params):
         "linear",
         description="from the items' vectors to d_model numbers; residual: the first d_model, and what an MLP adds",
     )
-    words_dropout: float = later_field(0.0, ge=0, lt=1, description="of what words add to an item's vector (hybrid)")
+    words_dropout: float = later_field(0.0, ge=0, lt=1, description="of what words, and ids, add to a vector (hybrid)")
     start: Literal["random", "neighbours"] = later_field(
         "random", description="neighbours: layers, positions, words and MLP add nothing before training"
     )

@@ -229,11 +229,65 @@ class ItemIds(ItemEncoder):
         return {"tables": 0}
 
 
+class HybridIds(ItemEncoder):
+    """The sum of a `Hybrid` and `ItemIds`: beside what texts say, a vector of each item's own. It knows the catalogue
+    that it was trained on, and no other."""
+
+    needs = (*Hybrid.needs, *ItemIds.needs)
+    known_by = "their ids, their text, and fixed vectors"
+    transfers = False
+
+    def __init__(self, params: ModelParams, tokenizer: Tokenizer | None) -> None:
+        super().__init__(params, tokenizer)
+        self.hybrid = Hybrid(params, tokenizer)
+        self.ids = ItemIds(params)
+        self.ids_dropout = nn.Dropout(params.words_dropout)
+
+    def fit(self, items: Catalogue) -> None:
+        """Fit the whitening, if there is one, to a catalogue's vectors."""
+        self.hybrid.fit(items)
+
+    def features(self, items: Catalogue, device: torch.device) -> tuple[tuple[BagFeatures, Tensor], Tensor]:
+        """What both parts read.
+
+        Args:
+            items: the catalogue that the model was made for, with vectors or text.
+            device: of the model.
+
+        Raises ValueError as either part.
+        """
+        return self.hybrid.features(items, device), self.ids.features(items, device)
+
+    def forward(self, features: tuple[tuple[BagFeatures, Tensor], Tensor], items: Tensor) -> Tensor:
+        """Vectors of some items, the sum of the two parts.
+
+        Args:
+            features: as from `features`.
+            items: int [n], indices into the catalogue.
+
+        Returns:
+            float [n, D].
+        """
+        texts, rows = features
+        return self.hybrid(texts, items) + self.ids_dropout(self.ids(rows, items))
+
+    def flops(self, features: tuple[tuple[BagFeatures, Tensor], Tensor], items: Tensor) -> Parts:
+        """FLOPs of `forward`, by part.
+
+        Args:
+            features: as from `features`.
+            items: int [n], indices into the catalogue.
+        """
+        texts, rows = features
+        return {"hybrid": self.hybrid.flops(texts, items), "ids": self.ids.flops(rows, items)}
+
+
 ENCODERS: dict[str, type[ItemEncoder]] = {
     "token_bag": TokenBag,
     "fixed_vectors": FixedVectors,
     "sentence": Sentence,
     "hybrid": Hybrid,
+    "hybrid_ids": HybridIds,
     "item_ids": ItemIds,
 }
 
@@ -245,7 +299,8 @@ def encoder_class(params: ModelParams) -> type[ItemEncoder]:
     >>> encoder_class(ModelParams(encoder="bags"))
     Traceback (most recent call last):
     ...
-    ValueError: encoder 'bags' is not known; expected one of fixed_vectors, hybrid, item_ids, sentence, token_bag
+    ValueError: encoder 'bags' is not known; expected one of fixed_vectors, hybrid, hybrid_ids, item_ids, sentence, \
+token_bag
     """
     encoder = look_up(ENCODERS, params.encoder, "encoder")
     for name in encoder.needs:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from srtlib.model.origin import Origin
     from srtlib.params import ModelParams
 
+# What is added to the vector of the last item.
+ADDED = ("out.weight", "outer.weight", "positions.weight", "words.project.weight", "ids.tables.weight")
+
 
 class NonFiniteError(ValueError):
     """What should be a finite number is NaN or infinite. Comparisons with NaN are all false: it would rank first."""
@@ -92,7 +95,7 @@ class SRT(nn.Module):
     def _start_at_neighbours(self) -> None:
         """Outputs start as the normalised vector of the last item: cosines rank its neighbours."""
         for name, weight in self.named_parameters():
-            if name.endswith(("out.weight", "outer.weight", "positions.weight", "words.project.weight")):
+            if name.endswith(ADDED):
                 weight.zero_()
 
     def move_to(self, items: Catalogue | pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import torch
 from srtlib.data.dataset import Dataset
 from srtlib.data.sentences import DEFAULT_MODEL
 from srtlib.evaluation import judge
-from srtlib.model.encoders import ENCODERS, Hybrid, TokenBag
+from srtlib.model.encoders import ENCODERS, Hybrid, HybridIds, TokenBag
 from srtlib.model.making import new_model
 from srtlib.model.srt import SRT
 from srtlib.model.vector_encoders import FixedVectors, Whitening
@@ -100,15 +100,16 @@ def test_vectors_of_different_widths_are_named(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("change", ["another order", "other ids", "fewer"])
-def test_a_model_of_item_ids_reads_its_own_catalogue_only(dataset: Dataset, change: str) -> None:
-    model, data = made("item_ids", dataset)
+@pytest.mark.parametrize("name", ["item_ids", "hybrid_ids"])
+def test_a_model_of_item_ids_reads_its_own_catalogue_only(dataset: Dataset, name: str, change: str) -> None:
+    model, data = made(name, dataset)
     items = data.catalogue
     other = {
         "another order": items[::-1],
         "other ids": items.assign(item_id="x" + items["item_id"]),
         "fewer": items[:-1],
     }
-    model.features(items.assign(title="of another name"))
+    model.features(items.assign(title="of another name", vector=list(data.vectors)))
     with pytest.raises(ValueError, match="items are not the items of small that this model was trained on"):
         model.features(other[change])
 
@@ -142,12 +143,14 @@ def test_widths_that_do_not_fit_are_named(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("positions", ["absolute", "rotary"])
-@pytest.mark.parametrize("name", ["fixed_vectors", "hybrid"])
+@pytest.mark.parametrize("name", ["fixed_vectors", "hybrid", "hybrid_ids"])
 def test_before_training_neighbours_of_the_last_item_are_ranked(dataset: Dataset, name: str, positions: str) -> None:
     data = with_vectors(dataset)
     values = {"d_model": 6, "whiten_dim": 6, "head": "residual", "start": "neighbours", "temperature": 0.1}
-    model = new_model(params(**{**reading(name), **values, "positions": positions}), data, seed=1)
-    part = model.encoder.vectors if isinstance(model.encoder, Hybrid) else model.encoder
+    values |= {"n_items": data.n_items, "positions": positions}
+    model = new_model(params(**{**reading(name), **values}), data, seed=1)
+    texts = model.encoder.hybrid if isinstance(model.encoder, HybridIds) else model.encoder
+    part = texts.vectors if isinstance(texts, Hybrid) else texts
     assert isinstance(part, FixedVectors)
     assert part.whitening is not None
     unit = part.whitening(data.vectors) / np.sqrt(6)
@@ -164,6 +167,14 @@ def test_hybrid_is_the_sum_of_its_parts(dataset: Dataset) -> None:
     assert isinstance(encoder, Hybrid)
     parts = encoder.words(features[0], items), encoder.vectors(features[1], items)
     torch.testing.assert_close(model.encode(features, items), parts[0] + parts[1])
+
+
+def test_item_ids_add_a_vector_of_their_own_to_a_hybrid(dataset: Dataset) -> None:
+    model, data = made("hybrid_ids", dataset)
+    assert isinstance(model.encoder, HybridIds)
+    features, items = model.features(data), torch.tensor([3, 1])
+    texts = model.encoder.hybrid(features[0], items)
+    torch.testing.assert_close(model.encode(features, items), texts + model.encoder.ids.tables.weight[items])
 
 
 def test_another_text_model_is_refused(dataset: Dataset) -> None:

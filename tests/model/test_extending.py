@@ -49,7 +49,7 @@ def test_an_encoder_from_outside_trains_and_recommends(dataset: Dataset, recipe:
 
 def test_a_name_that_is_not_known_is_refused_before_a_run_exists(dataset: Dataset, tmp_path: Path) -> None:
     recipe = recipe_for("srtlib", Architecture(d_model=8), dataset, {"encoder": "leters"})
-    known = "fixed_vectors, hybrid, item_ids, sentence, token_bag"
+    known = "fixed_vectors, hybrid, hybrid_ids, item_ids, sentence, token_bag"
     with pytest.raises(ValueError, match=f"^encoder 'leters' is not known; expected one of {known}$"):
         train(recipe, dataset, tmp_path, progress_bar=False)
     assert not list(tmp_path.iterdir())

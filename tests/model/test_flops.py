@@ -30,13 +30,14 @@ from srtlib.training.objective import Objective
         {"encoder": "fixed_vectors"},
         {"encoder": "fixed_vectors", "head": "mlp"},
         {"encoder": "hybrid", "head": "residual"},
+        {"encoder": "hybrid_ids"},
     ],
     ids=str,
 )
 def test_exact_flops_agree_with_torchs_counter(
     dataset: Dataset, objective: str, negatives: dict[str, bool], changes: dict[str, object]
 ) -> None:
-    values = {"d_model": 16, "n_heads": 2, "vocab_size": 200, "vector_dim": 24, **changes}
+    values = {"d_model": 16, "n_heads": 2, "vocab_size": 200, "vector_dim": 24, "n_items": dataset.n_items, **changes}
     dataset = dataset.with_vectors(np.random.default_rng(0).standard_normal((dataset.n_items, 24)))
     model = new_model(ModelParams.model_validate(values), dataset)
     params = TrainParams(objective=objective, n_negatives=50, **negatives)
@@ -56,7 +57,9 @@ def test_exact_flops_agree_with_torchs_counter(
 
 def bag_flops(encoder: Parts) -> int:
     """FLOPs of an item encoder's additions of embeddings, on the way forward."""
-    words = encoder.get("words", encoder)
+    words = encoder
+    for name in ("hybrid", "words"):
+        words = words.get(name, words)  # type: ignore[assignment]
     assert isinstance(words, Mapping)
     found = words.get("tables", 0)
     assert isinstance(found, int)

@@ -18,7 +18,7 @@ from srtlib.serving.recommender import Recommender
 from srtlib.studies.baselines import history_neighbours
 from srtlib.studies.fine_tuning import adapt
 
-ENCODERS = ("token_bag", "fixed_vectors", "hybrid", "item_ids")
+ENCODERS = ("token_bag", "fixed_vectors", "hybrid", "hybrid_ids", "item_ids")
 
 
 @pytest.fixture
