@@ -57,6 +57,7 @@ def test_a_row_per_size_and_width_before_and_after_and_none_is_trained_twice(
 def test_what_the_book_says_of_larger_sources() -> None:
     """Every training takes away, and more interactions do not mend it."""
     table = pd.read_csv(project_root() / "results" / "transfer" / "pretraining_sentences.csv", dtype={"commit": str})
+    table = table[~table["n_layers"].isin([2, 4])]
     words = table[table["encoder"] == "words"]
     table = table[table["encoder"] != "words"]
     assert table["test_unseen_ndcg@10"].iloc[0].round(4) == 0.0426
@@ -83,3 +84,27 @@ def test_what_the_book_says_of_larger_sources() -> None:
     line = stats.linregress(np.log10(learnt["source_interactions"]), learnt["test_unseen_ndcg@10"])
     half = stats.t.ppf(0.975, len(learnt) - 2) * line.stderr
     assert [round(line.slope + part * half, 4) for part in (0, -1, 1)] == [-0.0054, -0.0124, 0.0016]
+
+
+def test_what_the_book_says_of_wider_and_deeper_models() -> None:
+    table = pd.read_csv(project_root() / "results" / "transfer" / "pretraining_sentences.csv", dtype={"commit": str})
+    table = table.dropna(subset="n_layers").assign(thousands=(table["source_interactions"] / 1000).round())
+    shape = ["encoder", "d_model", "n_layers"]
+    found = table.pivot(index=["method", *shape], columns="thousands", values="test_unseen_ndcg@10")
+    after = found.loc["zero_shot"].round(3)
+    for layers, of_sentences, of_words in (
+        (1, [0.028, 0.030, 0.028], [0.021, 0.024, 0.021]),
+        (2, [0.027, 0.029, 0.024], [0.021, 0.023, 0.015]),
+        (4, [0.024, 0.025, 0.021], [0.022, 0.017, 0.013]),
+    ):
+        assert after.loc[("sentence", 64, layers), [10, 30, 100]].tolist() == of_sentences
+        assert after.loc[("words", 64, layers), [30, 100, 300]].tolist() == of_words
+    wide = found.loc[("zero_shot", "sentence", 256)][100]
+    assert (wide[[2, 4]] / wide[1] - 1).round(2).tolist() == [-0.04, -0.06]
+    by_width = found.xs(1, level="n_layers").xs("words", level="encoder")
+    assert by_width.loc["zero_shot"][30].round(3).tolist() == [0.012, 0.021, 0.027, 0.029]
+    assert by_width.loc["untrained"][30].round(3).tolist()[1:] == [0.023, 0.027, 0.028]
+    change = (by_width.loc["zero_shot"] - by_width.loc["untrained"]).loc[[128, 256], [30, 100]]
+    assert change.to_numpy().min().round(3) == -0.001
+    assert change.to_numpy().max().round(3) == 0.004
+    assert by_width.loc[(slice(None), [128, 256]), [30, 100]].stack().between(0.0245, 0.031).all()
