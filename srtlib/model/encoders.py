@@ -305,5 +305,6 @@ token_bag
     encoder = look_up(ENCODERS, params.encoder, "encoder")
     for name in encoder.needs:
         if name != "tokenizer" and not getattr(params, name):
-            raise ValueError(f"encoder {params.encoder!r} needs {name} among the model's parameters")
+            what = type(params).model_fields[name].description
+            raise ValueError(f"encoder {params.encoder!r} needs {name} among the model's parameters: {what}")
     return encoder

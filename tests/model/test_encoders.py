@@ -60,7 +60,7 @@ def test_fixed_vectors(dataset: Dataset) -> None:
     torch.testing.assert_close(model.encode(features, torch.arange(3)), expected)
     with pytest.raises(ValueError, match="no item vectors of width 6"):
         model.features(dataset)
-    with pytest.raises(ValueError, match="needs vector_dim"):
+    with pytest.raises(ValueError, match="needs vector_dim among the model's parameters: width of the vectors"):
         SRT(params(encoder="fixed_vectors"))
 
 
