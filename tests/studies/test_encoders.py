@@ -202,8 +202,13 @@ def test_what_the_book_says_of_the_recorded_study() -> None:
     by_encoder = {(share, encoder): value for (share, _, encoder), value in found.items() if share}
     added = [by_encoder.pop((s, "words_and_neighbours")) for s in (0.01, 0.05, 0.2, 1.0)]
     assert added == [0.0466, 0.0498, 0.0558, 0.0663]
-    assert [by_encoder.pop((s, "amazon-small")) for s in (0.01, 0.05, 0.2)] == [0.0462, 0.0416, 0.0444]
+    assert [by_encoder.pop((s, "amazon-small")) for s in (0.01, 0.05, 0.2)] == [0.0462, 0.0426, 0.0444]
     assert by_encoder.pop((0.01, "amazon-words")) == 0.0461
+    with_ids = table[table["encoder"] == "words_neighbours_and_ids"].iloc[0]
+    assert by_encoder.pop((1.0, "words_neighbours_and_ids")) == 0.0700
+    assert with_ids[["test_ndcg@10", "neighbours_weight", "ids_weight"]].tolist() == pytest.approx(
+        [0.0458, 2, 0.125], abs=5e-5
+    )
     shares = {0.01: (0.0349, 0.0427, 0.0413, 0.0385), 0.05: (0.0429, 0.0438, 0.0434, 0.0416)}
     shares[1.0] = (0.0644, 0.0590, 0.0652, 0.0539)
     names = ("words", "sentence", "hybrid", "amazon-small-1")
@@ -237,7 +242,8 @@ def test_what_the_book_says_of_the_gains() -> None:
     table = encoders.tuned(pd.read_csv(project_root() / "results" / "transfer" / "sentences.csv"))
     found = encoders.gains(table).set_index(["target", "encoder", "share"]).sort_index()
     beauty, sports = (found.loc[(f"amazon_{name}_2014", "amazon-small-1")] for name in ("beauty", "sports"))
-    assert beauty["effect"].round(2).to_dict() == {0.01: -0.07, 0.05: -0.04, 1.0: -0.16}
+    assert beauty["effect"].round(2).to_dict() == {0.01: -0.07, 0.05: -0.05, 1.0: -0.16}
+    assert beauty.loc[0.05, ["low", "high"]].astype(float).round(2).tolist() == [-0.08, -0.02]
     assert beauty.loc[0.01, ["low", "high"]].astype(float).round(2).tolist() == [-0.1, -0.03]
     assert sports["effect"].round(2).to_dict() == {0.01: -0.08, 0.05: -0.01, 1.0: -0.23}
     assert sports.loc[0.01, ["low", "high"]].astype(float).round(2).tolist() == [-0.11, -0.05]
@@ -250,21 +256,36 @@ def test_what_the_book_says_of_the_gains() -> None:
     assert (of_films["sentence", 0.05], of_films["history_neighbours", 0.05]) == (-0.18, -0.7)
     lead = found.xs("words_and_neighbours", level="encoder").astype({"low": float, "high": float}).round(2)
     assert lead.loc["amazon_beauty_2014", ["effect", "low", "high"]].to_numpy()[:3].tolist() == [
-        [0.13, 0.09, 0.17], [0.15, 0.12, 0.17], [0.06, 0.04, 0.08],
+        [0.13, 0.09, 0.17], [0.14, 0.09, 0.19], [0.06, 0.04, 0.08],
     ]  # fmt: skip
     assert lead.loc[("amazon_beauty_2014", 1.0), "effect"] == 0.03
-    assert lead.loc[("amazon_sports_2014", 0.01)][["effect", "low", "high"]].tolist() == [0.11, 0.09, 0.13]
+    sums = found.loc[("amazon_beauty_2014", "words_neighbours_and_ids", 1.0)]
+    assert (sums["best"], round(sums["effect"], 2)) == ("words", 0.09)
+    assert lead.loc["amazon_sports_2014", ["effect", "low", "high"]].to_numpy().tolist() == [
+        [0.11, 0.09, 0.13], [0.15, 0.08, 0.24],
+    ]  # fmt: skip
     ready = found.loc[("amazon_beauty_2014", "amazon-small")].astype({"low": float, "high": float}).round(2)
     assert ready[["effect", "low", "high"]].to_numpy().tolist() == [
-        [0.12, 0.1, 0.14], [-0.04, -0.05, -0.03], [-0.16, -0.26, -0.05],
+        [0.12, 0.1, 0.14], [-0.03, -0.05, 0.0], [-0.16, -0.26, -0.05],
     ]  # fmt: skip
     others = found.xs("amazon-small", level="encoder").astype({"low": float, "high": float}).round(2)
-    assert others.loc[("amazon_sports_2014", 0.01)][["effect", "low", "high"]].tolist() == [0.09, 0.05, 0.13]
-    assert others.loc[("movielens_1m", 0.01)][["pairs", "effect", "low", "high"]].tolist() == [3, -0.07, -0.11, -0.02]
-    assert lead.loc[("movielens_1m", 0.01)][["effect", "low", "high"]].tolist() == [0.07, -0.03, 0.18]
+    assert others.loc["amazon_sports_2014", ["effect", "low", "high"]].to_numpy().tolist() == [
+        [0.09, 0.05, 0.13], [0.15, 0.10, 0.21],
+    ]  # fmt: skip
+    assert others.loc["movielens_1m", ["pairs", "effect", "low", "high"]].to_numpy().tolist() == [
+        [3, -0.07, -0.11, -0.02], [3, -0.20, -0.25, -0.14],
+    ]  # fmt: skip
+    assert lead.loc["movielens_1m", ["effect", "low", "high"]].to_numpy().tolist() == [
+        [0.07, -0.03, 0.18], [0.04, 0.01, 0.07],
+    ]  # fmt: skip
+    mean = table.groupby(["target", "share", "encoder"])["test_unseen_ndcg@10"].mean().unstack()
+    apart = (mean["amazon-small"] / mean["words_and_neighbours"] - 1).dropna().round(2)
+    assert apart["amazon_beauty_2014"].to_dict() == {0.01: -0.01, 0.05: -0.14, 0.2: -0.2}
+    assert apart["movielens_1m"].to_dict() == {0.01: -0.13, 0.05: -0.23}
+    assert apart["amazon_sports_2014"].abs().max() <= 0.02
     assert found.loc[("amazon_sports_2014", "history_neighbours", 0.05), "effect"].round(2) == 0.13
     alone = found.loc[("amazon_beauty_2014", "history_neighbours"), "effect"].round(2)
-    assert alone.tolist()[:2] == [0.12, 0.07]
+    assert alone.tolist()[:3] == [0.12, 0.06, -0.12]
     same = encoders.gains(table[table["encoder"].isin(["sentence", "amazon-small-1"]) | (table["share"] == 0)])
     same = same[same["encoder"] == "amazon-small-1"]
     assert same["best"].eq("sentence").all()
