@@ -55,11 +55,14 @@ def test_a_name_that_is_not_known_is_refused_before_a_run_exists(dataset: Datase
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("encoder", "parameter"), [("fixed_vectors", "vector_dim"), ("item_ids", "n_items")])
+@pytest.mark.parametrize(
+    ("encoder", "parameter"),
+    [("fixed_vectors", "vector_dim"), ("item_ids", "n_items"), ("hybrid_ids", "vector_dim")],
+)
 def test_what_an_encoder_needs_is_asked_for_before_a_run_exists(
     dataset: Dataset, tmp_path: Path, encoder: str, parameter: str
 ) -> None:
     recipe = recipe_for("srtlib", Architecture(d_model=8), dataset, {"encoder": encoder})
-    with pytest.raises(ValueError, match=f"^encoder '{encoder}' needs {parameter} among the model's parameters$"):
+    with pytest.raises(ValueError, match=f"^encoder '{encoder}' needs {parameter} among the model's parameters: "):
         train(recipe, dataset, tmp_path, progress_bar=False)
     assert not list(tmp_path.iterdir())
