@@ -175,7 +175,8 @@ def _best_sum(text: SRT, ids: SRT, dataset: Dataset) -> tuple[Average, dict[str,
         text.neighbours.weight.fill_(weight)
         table = best_weight(text, ids, dataset, exclude_seen=True)[1]
         found.append(table.assign(neighbours_weight=weight, ids_weight=table["weight"]))
-    best = pd.concat(found, ignore_index=True).sort_values("ndcg@10", kind="stable").iloc[-1]
+    tried = pd.concat(found, ignore_index=True)
+    best = tried.iloc[int(tried["ndcg@10"].to_numpy().argmax())]
     weights = {name: float(best[name]) for name in ("neighbours_weight", "ids_weight")}
     text.neighbours.weight.fill_(weights["neighbours_weight"])
     return Average(text, ids, weights["ids_weight"]), weights
