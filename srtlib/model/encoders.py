@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -127,10 +127,10 @@ def gather_bags(features: BagFeatures, field: str, items: Tensor) -> tuple[Tenso
 
 
 class Hybrid(ItemEncoder):
-    """The sum of `FixedVectors` (of a sentence encoder, where `text_model` names one) and a `TokenBag`: what sentences
-    mean, and what words say about this catalogue."""
+    """The sum of a `TokenBag` and `FixedVectors` (of a sentence encoder, where `text_model` names one): what words say
+    about this catalogue, and what sentences mean. Its parts are its children that are encoders."""
 
-    needs = ("fields", "tokenizer", "vector_dim")
+    needs: ClassVar[tuple[str, ...]] = ("fields", "tokenizer", "vector_dim")
     known_by = "their text, and fixed vectors"
 
     def __init__(self, params: ModelParams, tokenizer: Tokenizer | None) -> None:
@@ -139,23 +139,27 @@ class Hybrid(ItemEncoder):
         self.vectors = FixedVectors(params)
         self.words_dropout = nn.Dropout(params.words_dropout)
 
+    @property
+    def _parts(self) -> dict[str, ItemEncoder]:
+        return {name: part for name, part in self.named_children() if isinstance(part, ItemEncoder)}
+
     def fit(self, items: Catalogue) -> None:
         """Fit the whitening, if there is one, to a catalogue's vectors."""
         self.vectors.fit(items)
 
-    def features(self, items: Catalogue, device: torch.device) -> tuple[BagFeatures, Tensor]:
-        """Token bags, and vectors [I, width].
+    def features(self, items: Catalogue, device: torch.device) -> tuple[Any, ...]:
+        """What each part reads: token bags, vectors [I, width], and so on.
 
         Args:
             items: the catalogue, with vectors or text.
             device: of the model.
 
-        Raises ValueError as `FixedVectors.features`.
+        Raises ValueError as the parts do.
         """
-        return self.words.features(items, device), self.vectors.features(items, device)
+        return tuple(part.features(items, device) for part in self._parts.values())
 
-    def forward(self, features: tuple[BagFeatures, Tensor], items: Tensor) -> Tensor:
-        """Vectors of some items, the sum of the two parts.
+    def forward(self, features: tuple[Any, ...], items: Tensor) -> Tensor:
+        """Vectors of some items, the sum of the parts.
 
         Args:
             features: as from `features`.
@@ -164,18 +168,18 @@ class Hybrid(ItemEncoder):
         Returns:
             float [n, D].
         """
-        bags, vectors = features
-        return self.words_dropout(self.words(bags, items)) + self.vectors(vectors, items)
+        vectors = {name: part(read, items) for (name, part), read in zip(self._parts.items(), features, strict=True)}
+        fixed = vectors.pop("vectors")
+        return sum((self.words_dropout(learnt) for learnt in vectors.values()), fixed)
 
-    def flops(self, features: tuple[BagFeatures, Tensor], items: Tensor) -> Parts:
+    def flops(self, features: tuple[Any, ...], items: Tensor) -> Parts:
         """FLOPs of `forward`, by part.
 
         Args:
             features: as from `features`.
             items: int [n], indices into the catalogue.
         """
-        bags, vectors = features
-        return {"words": self.words.flops(bags, items), "vectors": self.vectors.flops(vectors, items)}
+        return {name: part.flops(read, items) for (name, part), read in zip(self._parts.items(), features, strict=True)}
 
 
 class ItemIds(ItemEncoder):
@@ -229,9 +233,9 @@ class ItemIds(ItemEncoder):
         return {"tables": 0}
 
 
-class HybridIds(ItemEncoder):
-    """The sum of a `Hybrid` and `ItemIds`: beside what texts say, a vector of each item's own. It knows the catalogue
-    that it was trained on, and no other."""
+class HybridIds(Hybrid):
+    """A `Hybrid` with `ItemIds` as a third part: a vector of each item's own. It knows the catalogue that it was
+    trained on, and no other."""
 
     needs = (*Hybrid.needs, *ItemIds.needs)
     known_by = "their ids, their text, and fixed vectors"
@@ -239,47 +243,7 @@ class HybridIds(ItemEncoder):
 
     def __init__(self, params: ModelParams, tokenizer: Tokenizer | None) -> None:
         super().__init__(params, tokenizer)
-        self.hybrid = Hybrid(params, tokenizer)
         self.ids = ItemIds(params)
-        self.ids_dropout = nn.Dropout(params.words_dropout)
-
-    def fit(self, items: Catalogue) -> None:
-        """Fit the whitening, if there is one, to a catalogue's vectors."""
-        self.hybrid.fit(items)
-
-    def features(self, items: Catalogue, device: torch.device) -> tuple[tuple[BagFeatures, Tensor], Tensor]:
-        """What both parts read.
-
-        Args:
-            items: the catalogue that the model was made for, with vectors or text.
-            device: of the model.
-
-        Raises ValueError as either part.
-        """
-        return self.hybrid.features(items, device), self.ids.features(items, device)
-
-    def forward(self, features: tuple[tuple[BagFeatures, Tensor], Tensor], items: Tensor) -> Tensor:
-        """Vectors of some items, the sum of the two parts.
-
-        Args:
-            features: as from `features`.
-            items: int [n], indices into the catalogue.
-
-        Returns:
-            float [n, D].
-        """
-        texts, rows = features
-        return self.hybrid(texts, items) + self.ids_dropout(self.ids(rows, items))
-
-    def flops(self, features: tuple[tuple[BagFeatures, Tensor], Tensor], items: Tensor) -> Parts:
-        """FLOPs of `forward`, by part.
-
-        Args:
-            features: as from `features`.
-            items: int [n], indices into the catalogue.
-        """
-        texts, rows = features
-        return {"hybrid": self.hybrid.flops(texts, items), "ids": self.ids.flops(rows, items)}
 
 
 ENCODERS: dict[str, type[ItemEncoder]] = {

@@ -149,8 +149,7 @@ def test_before_training_neighbours_of_the_last_item_are_ranked(dataset: Dataset
     values = {"d_model": 6, "whiten_dim": 6, "head": "residual", "start": "neighbours", "temperature": 0.1}
     values |= {"n_items": data.n_items, "positions": positions}
     model = new_model(params(**{**reading(name), **values}), data, seed=1)
-    texts = model.encoder.hybrid if isinstance(model.encoder, HybridIds) else model.encoder
-    part = texts.vectors if isinstance(texts, Hybrid) else texts
+    part = model.encoder.vectors if isinstance(model.encoder, Hybrid) else model.encoder
     assert isinstance(part, FixedVectors)
     assert part.whitening is not None
     unit = part.whitening(data.vectors) / np.sqrt(6)
@@ -173,7 +172,7 @@ def test_item_ids_add_a_vector_of_their_own_to_a_hybrid(dataset: Dataset) -> Non
     model, data = made("hybrid_ids", dataset)
     assert isinstance(model.encoder, HybridIds)
     features, items = model.features(data), torch.tensor([3, 1])
-    texts = model.encoder.hybrid(features[0], items)
+    texts = model.encoder.words(features[0], items) + model.encoder.vectors(features[1], items)
     torch.testing.assert_close(model.encode(features, items), texts + model.encoder.ids.tables.weight[items])
 
 

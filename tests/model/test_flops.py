@@ -57,9 +57,7 @@ def test_exact_flops_agree_with_torchs_counter(
 
 def bag_flops(encoder: Parts) -> int:
     """FLOPs of an item encoder's additions of embeddings, on the way forward."""
-    words = encoder
-    for name in ("hybrid", "words"):
-        words = words.get(name, words)  # type: ignore[assignment]
+    words = encoder.get("words", encoder)
     assert isinstance(words, Mapping)
     found = words.get("tables", 0)
     assert isinstance(found, int)
